@@ -1,0 +1,59 @@
+//! `/health` (the process lives), `/health/ready` (it can do its work), `/health/<node>` (one node).
+
+use std::sync::atomic::Ordering;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+use supervision::NodeView;
+
+use super::{Http, auth};
+
+/// States that are no cause for worry.
+const HEALTHY: [&str; 2] = ["running", "queued"];
+
+/// Answers as long as the process does.
+pub(super) async fn live(http: web::Data<Http>) -> HttpResponse {
+    HttpResponse::Ok().json(json!({
+        "status": "ok",
+        "version": http.build,
+        "uptime_s": http.started.elapsed().as_secs(),
+    }))
+}
+
+/// 200 once every fixed part of the tree runs and every link is up; else 503 and what it waits for.
+pub(super) async fn ready(http: web::Data<Http>) -> HttpResponse {
+    let mut waiting: Vec<String> = Vec::new();
+    for root in http.registry.snapshot().roots {
+        waiting.extend(root.children.iter().filter(|part| part.state != "running").map(|part| part.id.clone()));
+    }
+    waiting.extend(http.runners.all().filter(|link| !link.is_up()).map(|link| format!("runners/link:{}", link.name())));
+    let draining = http.draining.load(Ordering::Acquire);
+    let body = json!({ "ready": waiting.is_empty() && !draining, "draining": draining, "waiting_for": waiting });
+    if waiting.is_empty() && !draining {
+        HttpResponse::Ok().json(body)
+    } else {
+        HttpResponse::ServiceUnavailable().json(body)
+    }
+}
+
+/// One node and what stands below it: 200 when all of it is well, 503 when not.
+pub(super) async fn node(request: HttpRequest, http: web::Data<Http>, path: web::Path<String>) -> HttpResponse {
+    if let Some(refused) = auth::operator(&request, &http) {
+        return refused;
+    }
+    let Some(node) = super::tree::find(&http, path.trim_matches('/'), usize::MAX) else {
+        return HttpResponse::NotFound().json(json!({ "error": "not_found", "message": format!("no node `{path}`") }));
+    };
+    let ill = ill(&node);
+    let body = json!({ "healthy": ill.is_empty(), "ill": ill, "node": node.pruned(1) });
+    if ill.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+}
+
+fn ill(node: &NodeView) -> Vec<String> {
+    let mut found = Vec::new();
+    if !HEALTHY.contains(&node.state.as_str()) {
+        found.push(format!("{}: {}", node.id, node.state));
+    }
+    node.children.iter().for_each(|child| found.extend(ill(child)));
+    found
+}

@@ -1,0 +1,64 @@
+//! The broker's front: one listener, one file per endpoint.
+//!
+//! Owns the port and the connections. Parent: the root, child `http`. Connections are served on the
+//! arbiter where meshes and links live, so that a call never changes threads. A restart closes every
+//! connection; clients come back by themselves.
+
+mod auth;
+mod health;
+mod serve;
+pub mod session;
+mod spec;
+mod tree;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Instant;
+
+use actix_web::web;
+use protocol::SecretString;
+use supervision::Registry;
+
+use crate::mesh::Meshes;
+use crate::runners::Runners;
+
+pub use spec::child;
+
+/// What the endpoints need.
+pub struct Http {
+    /// Where the listener is bound.
+    pub address: SocketAddr,
+    /// What operators prove themselves with.
+    pub operator_token: SecretString,
+    /// The tree.
+    pub registry: Registry,
+    /// The meshes.
+    pub meshes: Meshes,
+    /// The runners.
+    pub runners: Runners,
+    /// Largest frame of a peer, bytes.
+    pub max_message_bytes: usize,
+    /// Sockets a mesh may have.
+    pub max_connections_per_mesh: usize,
+    /// True behind a proxy that ends TLS and checks the names.
+    pub behind_proxy: bool,
+    /// True from the moment the broker begins to end: no new work.
+    pub draining: Arc<AtomicBool>,
+    /// Sockets that are open.
+    pub sockets: AtomicUsize,
+    /// When the broker started.
+    pub started: Instant,
+    /// Version, shown.
+    pub build: String,
+}
+
+/// Every route. The room for the next endpoint is a file beside the others and a line here.
+fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/health", web::get().to(health::live))
+        .route("/health/ready", web::get().to(health::ready))
+        .route("/health/{path:.*}", web::get().to(health::node))
+        .route("/tree", web::get().to(tree::tree))
+        .route("/ws", web::get().to(session::upgrade));
+}

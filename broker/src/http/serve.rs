@@ -1,0 +1,101 @@
+//! Accepts connections and serves them, on this arbiter.
+//!
+//! actix-web's own server has threads of its own; here a connection lives where the meshes live, and the
+//! connections belong to this child: when it ends, they end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use actix_http::HttpService;
+use actix_service::{Service, ServiceFactory, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App, web};
+use supervision::{ExitReason, Life};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{Http, routes};
+
+/// Connections that are served at a time; further ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 16_384;
+/// Longest wait for a request's first line and headers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// Idle HTTP connections are closed after this.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Pause after accepting failed, most often for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Longest time an open connection has to end by itself when the broker stops.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+tokio::task_local! {
+    /// Cuts the connection that the running request came by.
+    static CONNECTION: CancellationToken;
+}
+
+/// What cuts the connection of the request that is being served, however stuck it is.
+pub(super) fn connection() -> CancellationToken {
+    CONNECTION.try_with(CancellationToken::clone).unwrap_or_default()
+}
+
+/// The life of the child `http`.
+pub(super) async fn run(http: web::Data<Http>, bound: std::io::Result<TcpListener>, life: Life) -> ExitReason {
+    let listener = match bound.and_then(tokio::net::TcpListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => return ExitReason::Error(format!("the port cannot be listened on: {error}")),
+    };
+    let data = http.clone();
+    let app = move || App::new().app_data(data.clone()).configure(routes);
+    let factory = HttpService::build()
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .finish(map_config(app(), |()| AppConfig::default()))
+        .tcp();
+    let service = match factory.new_service(()).await {
+        Ok(service) => std::rc::Rc::new(service),
+        Err(()) => return ExitReason::Error("the routes could not be built".to_owned()),
+    };
+    life.fact("address", http.address.to_string());
+    life.ready();
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, peer)) => {
+                    let service = std::rc::Rc::clone(&service);
+                    connections.spawn_local(serve(service, stream, peer));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            Some(_) = connections.join_next() => {}
+            () = life.stopping() => break,
+        }
+    }
+    drop(listener);
+    let ended = async { while connections.join_next().await.is_some() {} };
+    // Sockets were told to close by their sessions; whoever does not, is closed here.
+    let _ = tokio::time::timeout(CLOSE_WITHIN, ended).await;
+    ExitReason::Shutdown
+}
+
+async fn serve<S, E>(service: std::rc::Rc<S>, stream: TcpStream, peer: SocketAddr)
+where
+    S: Service<TcpStream, Error = E>,
+    E: std::fmt::Debug,
+{
+    // Small frames must not wait for each other.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "no TCP_NODELAY");
+    }
+    let cut = CancellationToken::new();
+    let served = CONNECTION.scope(cut.clone(), service.call(stream));
+    tokio::select! {
+        ended = served => if let Err(error) = ended {
+            tracing::debug!(%peer, ?error, "a connection ended");
+        },
+        () = cut.cancelled() => tracing::debug!(%peer, "a connection was cut"),
+    }
+}

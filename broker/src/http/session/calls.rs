@@ -1,0 +1,235 @@
+//! The hot path: from a socket's `mcp_call` to the service's desk, and the answer back.
+//!
+//! Arguments and results are never parsed here; they are set into their frames as they came.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use protocol::link::{FailCode, ReplyOutcome};
+use protocol::wire::{CallErrorCode, ErrorCode, McpCall, McpCallResult, ServerMessage};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::outlet::PortOutlet;
+use crate::mesh::MeshContext;
+use crate::mesh::peer::{Outlet as _, reply};
+use crate::mesh::scope::{Principal, Verb};
+use crate::mesh::service::{Call, Ticket};
+use crate::runners::CallOutcome;
+
+/// Calls of one session that may be under way or wait: 64 and 256.
+const MAX_CALLS: usize = 320;
+/// Longest `callId`.
+const MAX_CALL_ID_BYTES: usize = 256;
+
+/// The calls of one session.
+#[derive(Clone)]
+pub(super) struct Calls {
+    outlet: PortOutlet,
+    open: Arc<AtomicUsize>,
+    tickets: Arc<Mutex<HashMap<String, Option<Ticket>>>>,
+}
+
+impl Calls {
+    pub(super) fn new(outlet: PortOutlet) -> Self {
+        Self { outlet, open: Arc::default(), tickets: Arc::default() }
+    }
+
+    /// Takes a call in; its one answer goes to the outlet.
+    pub(super) fn call(&self, mesh: &MeshContext, who: &Principal, call: McpCall<'_>, req_id: Option<&str>) {
+        let cell = match mesh.services.find(&call.server_name, who, Verb::Call) {
+            Ok((cell, _)) => cell,
+            Err(refused) => {
+                let words = refused.to_string();
+                return self.answer(Err((ErrorCode::NotFound, words)), req_id);
+            }
+        };
+        if self.open.fetch_add(1, Ordering::Relaxed) >= MAX_CALLS {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+            let words = format!("limit: {MAX_CALLS} calls of this session are under way or wait");
+            return self.answer(Err((ErrorCode::Limit, words)), req_id);
+        }
+        let call_id = match self.enter(call.call_id) {
+            Ok(call_id) => call_id,
+            Err(words) => {
+                self.open.fetch_sub(1, Ordering::Relaxed);
+                return self.answer(Err((ErrorCode::BadRequest, words)), req_id);
+            }
+        };
+        let (calls, req_id, known) = (self.clone(), req_id.map(str::to_owned), call_id.clone());
+        let sink = Box::new(move |outcome: CallOutcome| {
+            calls.open.fetch_sub(1, Ordering::Relaxed);
+            if let Some(call_id) = &known {
+                calls.lock().remove(call_id);
+            }
+            calls.outlet.send(result_frame(outcome, req_id.as_deref()));
+        });
+        let ticket = cell.desk.submit(Call {
+            params: params(&call.tool_name, call.args),
+            timeout: call.timeout_ms.map(Duration::from_millis),
+            sink,
+        });
+        if let Some(call_id) = call_id
+            && let Some(entry) = self.lock().get_mut(&call_id)
+        {
+            *entry = ticket;
+        }
+    }
+
+    fn enter(&self, call_id: Option<String>) -> Result<Option<String>, String> {
+        let Some(call_id) = call_id else {
+            return Ok(None);
+        };
+        if call_id.len() > MAX_CALL_ID_BYTES {
+            return Err(format!("`callId` is longer than {MAX_CALL_ID_BYTES} bytes"));
+        }
+        match self.lock().insert(call_id.clone(), None) {
+            None => Ok(Some(call_id)),
+            Some(_) => Err("`callId` names a call that is under way".to_owned()),
+        }
+    }
+
+    /// The client gives a call of its own up; unknown ids were answered already.
+    pub(super) fn cancel(&self, call_id: &str) {
+        if let Some(Some(ticket)) = self.lock().get(call_id) {
+            ticket.cancel("the caller gave it up");
+        }
+    }
+
+    /// The client is gone: nobody waits for any of its calls.
+    pub(super) fn cancel_all(&self) {
+        for ticket in self.lock().values().flatten() {
+            ticket.cancel("the caller is gone");
+        }
+    }
+
+    fn answer(&self, refused: Result<(), (ErrorCode, String)>, req_id: Option<&str>) {
+        if let Err((code, words)) = refused {
+            self.outlet.send(failure(words, CallErrorCode::Mesh(code), None, 0, req_id));
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Option<Ticket>>> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `{"name":…,"arguments":…}`, the arguments as they stand.
+fn params(tool: &str, arguments: &RawValue) -> Bytes {
+    let name = serde_json::Value::from(tool).to_string();
+    let mut params = BytesMut::with_capacity(name.len() + arguments.get().len() + 24);
+    params.put_slice(b"{\"name\":");
+    params.put_slice(name.as_bytes());
+    params.put_slice(b",\"arguments\":");
+    params.put_slice(arguments.get().as_bytes());
+    params.put_slice(b"}");
+    params.freeze()
+}
+
+fn result_frame(outcome: CallOutcome, req_id: Option<&str>) -> String {
+    let CallOutcome { outcome, body, attempts } = outcome;
+    match outcome {
+        ReplyOutcome::Result => match std::str::from_utf8(&body).map(serde_json::from_str::<&RawValue>) {
+            Ok(Ok(result)) => {
+                let result =
+                    McpCallResult { result: Some(result), attempts: Some(attempts), ..McpCallResult::default() };
+                reply::frame(ServerMessage::McpCallResult(result), req_id)
+            }
+            _ => unreadable(attempts, req_id),
+        },
+        ReplyOutcome::Error => server_error(&body, attempts, req_id),
+        ReplyOutcome::Failed { code, message } => {
+            let code = ErrorCode::from(code);
+            failure(format!("{code}: {message}"), CallErrorCode::Mesh(code), None, attempts, req_id)
+        }
+    }
+}
+
+/// A JSON-RPC error object, as the server wrote it.
+fn server_error(body: &Bytes, attempts: u8, req_id: Option<&str>) -> String {
+    #[derive(Deserialize)]
+    struct RpcError<'a> {
+        code: i64,
+        message: String,
+        #[serde(borrow, default)]
+        data: Option<&'a RawValue>,
+    }
+    match serde_json::from_slice::<RpcError<'_>>(body) {
+        Ok(RpcError { code, message, data }) => {
+            // Some servers' messages begin with these words already.
+            let prefix = format!("MCP error {code}: ");
+            let text = if message.starts_with(&prefix) { message } else { format!("{prefix}{message}") };
+            failure(text, CallErrorCode::Server(code), data, attempts, req_id)
+        }
+        Err(_) => unreadable(attempts, req_id),
+    }
+}
+
+fn unreadable(attempts: u8, req_id: Option<&str>) -> String {
+    let code = ErrorCode::from(FailCode::OutcomeUnknown);
+    let words = "the service's answer could not be read".to_owned();
+    failure(words, CallErrorCode::Mesh(code), None, attempts, req_id)
+}
+
+fn failure(words: String, code: CallErrorCode, data: Option<&RawValue>, attempts: u8, req_id: Option<&str>) -> String {
+    let result = McpCallResult {
+        result: None,
+        error: Some(words),
+        error_code: Some(code),
+        error_data: data,
+        attempts: Some(attempts),
+    };
+    reply::frame(ServerMessage::McpCallResult(result), req_id)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn read(frame: &str) -> Value {
+        serde_json::from_str(frame).unwrap()
+    }
+
+    #[test]
+    fn h19_a_result_passes_as_the_server_gave_it() {
+        let body = r#"{"content":[{"type":"text","text":"a"}],"isError":true,"n":1.10}"#;
+        let outcome =
+            CallOutcome { outcome: ReplyOutcome::Result, body: Bytes::from_static(body.as_bytes()), attempts: 1 };
+        let frame = result_frame(outcome, Some("r1"));
+        assert!(frame.contains(body), "{frame}");
+        assert_eq!(read(&frame)["_reqId"], "r1");
+    }
+
+    #[test]
+    fn h19_an_error_keeps_code_and_data_and_the_known_words() {
+        for message in ["Tool x not found", "MCP error -32602: Tool x not found"] {
+            let body = json!({ "code": -32602, "message": message, "data": { "k": [1] } }).to_string();
+            let frame =
+                result_frame(CallOutcome { outcome: ReplyOutcome::Error, body: body.into(), attempts: 1 }, None);
+            let frame = read(&frame);
+            assert_eq!(frame["error"], "MCP error -32602: Tool x not found");
+            assert_eq!(frame["errorCode"], -32602);
+            assert_eq!(frame["errorData"], json!({ "k": [1] }));
+        }
+    }
+
+    #[test]
+    fn h09_no_answer_is_said_as_what_it_is() {
+        let outcome = crate::runners::link::failed(FailCode::OutcomeUnknown, "the process died", 1);
+        let frame = read(&result_frame(outcome, None));
+        assert_eq!(frame["errorCode"], "outcome_unknown");
+        assert_eq!(frame["attempts"], 1);
+    }
+
+    #[test]
+    fn a_tools_name_cannot_break_out_of_its_string() {
+        let arguments = serde_json::value::RawValue::from_string("{\"a\": 1}".to_owned()).unwrap();
+        let params: Value = serde_json::from_slice(&params("x\",\"name\":\"y", &arguments)).unwrap();
+        assert_eq!(params, json!({ "name": "x\",\"name\":\"y", "arguments": { "a": 1 } }));
+    }
+}

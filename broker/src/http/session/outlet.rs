@@ -1,0 +1,157 @@
+//! The bounded queue from the mesh to one client.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::mesh::peer::Outlet;
+
+/// Frames that may wait for a client that reads slowly.
+const MAX_FRAMES: usize = 1_024;
+/// Bytes that may wait: a few of the largest results.
+const MAX_BYTES: usize = 128 * 1024 * 1024;
+
+/// What the port is to do next.
+#[derive(Debug)]
+pub(super) enum Out {
+    /// Send this text frame.
+    Text(String),
+    /// Tell the client that a message of its own was too large.
+    TooLarge,
+    /// Close with this code and reason.
+    Close(u16, String),
+}
+
+/// The mesh's end of the queue. Cheap to clone; never blocks.
+#[derive(Clone)]
+pub(super) struct PortOutlet {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    queue: mpsc::Sender<Out>,
+    queued: AtomicUsize,
+    /// Ends the connection however stuck it is.
+    connection: CancellationToken,
+    ended: AtomicBool,
+    born: Instant,
+    heard_ms: AtomicU64,
+    /// Messages whose first fragments the codec saw before they were found too large.
+    cut: AtomicUsize,
+    closing: OnceLock<()>,
+}
+
+impl PortOutlet {
+    pub(super) fn new(connection: CancellationToken) -> (Self, mpsc::Receiver<Out>) {
+        let (queue, waiting) = mpsc::channel(MAX_FRAMES);
+        let shared = Shared {
+            queue,
+            queued: AtomicUsize::new(0),
+            connection,
+            ended: AtomicBool::new(false),
+            born: Instant::now(),
+            heard_ms: AtomicU64::new(0),
+            cut: AtomicUsize::new(0),
+            closing: OnceLock::new(),
+        };
+        (Self { shared: Arc::new(shared) }, waiting)
+    }
+
+    /// Something came from the client.
+    pub(super) fn heard(&self) {
+        let since = u64::try_from(self.shared.born.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.shared.heard_ms.store(since, Ordering::Relaxed);
+    }
+
+    /// The guard threw messages away.
+    pub(super) fn discarded(&self, too_large: usize, cut: usize) {
+        self.shared.cut.fetch_add(cut, Ordering::Relaxed);
+        for _ in 0..too_large {
+            self.put(Out::TooLarge, 0);
+        }
+    }
+
+    /// Whether the message that just ended is one that was cut, and not to be read.
+    pub(super) fn take_cut(&self) -> bool {
+        self.shared.cut.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |cut| cut.checked_sub(1)).is_ok()
+    }
+
+    /// A frame left the queue.
+    pub(super) fn taken(&self, bytes: usize) {
+        self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn put(&self, out: Out, bytes: usize) -> bool {
+        if self.shared.ended.load(Ordering::Acquire) {
+            return false;
+        }
+        let queued = self.shared.queued.fetch_add(bytes, Ordering::Relaxed);
+        let room = queued == 0 || queued + bytes <= MAX_BYTES;
+        if room && self.shared.queue.try_send(out).is_ok() {
+            return true;
+        }
+        // It does not read: a close frame would only join the queue.
+        self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
+        self.end();
+        false
+    }
+
+    fn end(&self) {
+        self.shared.ended.store(true, Ordering::Release);
+        self.shared.connection.cancel();
+    }
+}
+
+impl Outlet for PortOutlet {
+    fn send(&self, frame: String) -> bool {
+        let bytes = frame.len();
+        self.put(Out::Text(frame), bytes)
+    }
+
+    fn close(&self, code: u16, reason: &str) {
+        if self.shared.closing.set(()).is_ok() {
+            self.put(Out::Close(code, reason.to_owned()), 0);
+        } else {
+            // Asked twice: the first did not get through.
+            self.end();
+        }
+    }
+
+    fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.shared.heard_ms.load(Ordering::Relaxed));
+        self.shared.born.elapsed().saturating_sub(heard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h34_a_client_that_does_not_read_is_ended() {
+        let token = CancellationToken::new();
+        let (outlet, _queue) = PortOutlet::new(token.clone());
+        for _ in 0..MAX_FRAMES {
+            assert!(outlet.send("x".to_owned()));
+        }
+        assert!(!token.is_cancelled());
+        assert!(!outlet.send("x".to_owned()));
+        assert!(token.is_cancelled(), "the connection is cut, not waited for");
+        assert!(!outlet.send("x".to_owned()));
+    }
+
+    #[test]
+    fn h34_the_bound_counts_bytes_too() {
+        let token = CancellationToken::new();
+        let (outlet, mut queue) = PortOutlet::new(token.clone());
+        let large = MAX_BYTES + 1;
+        assert!(outlet.send("x".repeat(large)), "one frame always fits");
+        assert!(matches!(queue.try_recv(), Ok(Out::Text(text)) if text.len() == large));
+        outlet.taken(large);
+        assert!(outlet.send("x".repeat(MAX_BYTES)));
+        assert!(!outlet.send("x".to_owned()));
+    }
+}

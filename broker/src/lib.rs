@@ -1,0 +1,215 @@
+//! The broker: keeps meshes, routes between their peers, and says what should run where.
+//!
+//! [`run`] is the whole life of the process: it opens what must be open before anything starts, hands
+//! over to the tree, and returns when the tree is down. Everything that lives in between is a node.
+
+pub mod config;
+pub mod drain;
+pub mod http;
+pub mod mesh;
+pub mod runners;
+pub mod store;
+pub mod tree;
+pub mod vault;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use actix_web::web;
+use protocol::SecretString;
+use supervision::{ExitReason, Registry, WatchdogConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+use config::Config;
+use http::Http;
+use mesh::Meshes;
+use runners::{RunnerConfig, Runners};
+use store::{DirLock, Founded, OpenError, Store, StoreError};
+use tree::Parts;
+use vault::VaultError;
+
+/// Longest wait for the tree to come up.
+const UP_WITHIN: Duration = Duration::from_secs(90);
+
+/// What a broker is started with.
+pub struct Options {
+    /// Checked settings, secrets filled in.
+    pub config: Config,
+    /// The held lock of the data directory, which holds a database.
+    pub lock: DirLock,
+    /// The runners, with the embedded one if there is one.
+    pub runners: Vec<RunnerConfig>,
+    /// True: when the broker ends in order, the embedded runner ends too.
+    pub take_runner_along: Option<Arc<AtomicBool>>,
+    /// Version, shown.
+    pub build: String,
+    /// Called once everything is up.
+    pub on_ready: Box<dyn FnOnce(Started) + Send>,
+}
+
+/// A broker that is up.
+#[derive(Debug, Clone)]
+pub struct Started {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Every mesh, with its owner as a member.
+    pub founded: Vec<Founded>,
+}
+
+/// Why a broker did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// The store could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The at-rest key could not be had.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The port could not be had.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A setting is missing that this start needs.
+    #[error("{0} is not set")]
+    Missing(&'static str),
+    /// Signals could not be listened for.
+    #[error("signals cannot be received: {0}")]
+    Signals(#[source] std::io::Error),
+    /// The tree gave up.
+    #[error("the broker ended: {0}")]
+    Ended(ExitReason),
+}
+
+/// Runs a broker until SIGTERM or SIGINT, or until its tree gives up.
+///
+/// # Errors
+/// [`BrokerError`]; `Ok` is an orderly end.
+pub fn run(options: Options) -> Result<(), BrokerError> {
+    supervision::assert_unwind();
+    actix_rt::System::new().block_on(live(options))
+}
+
+async fn live(options: Options) -> Result<(), BrokerError> {
+    let mut signals = Signals::listen()?;
+    let listener = bind(options.config.listen)?;
+    let store = Store::open(&options.lock).await?;
+    let at_rest =
+        vault::open(options.config.encryption_key.as_ref().map(SecretString::expose), options.lock.dir(), &store)
+            .await?;
+    let epoch = store.next_epoch().await?;
+    let registry = Registry::new();
+    let _watchdog = registry.watchdog(WatchdogConfig::default());
+    let runners = Runners::new(options.runners.iter().map(|runner| runner.name.clone()));
+    let max_services = options.config.max_services_per_mesh;
+    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), max_services);
+    let address =
+        listener.local_addr().map_err(|source| BrokerError::Listen { address: options.config.listen, source })?;
+    let http = web::Data::new(Http {
+        address,
+        operator_token: options
+            .config
+            .operator_token
+            .clone()
+            .ok_or(BrokerError::Missing("CLAUDEMESH_OPERATOR_TOKEN"))?,
+        registry: registry.clone(),
+        meshes: meshes.clone(),
+        runners: runners.clone(),
+        max_message_bytes: usize::try_from(options.config.max_message_bytes).unwrap_or(usize::MAX),
+        max_connections_per_mesh: usize::try_from(options.config.max_connections_per_mesh).unwrap_or(usize::MAX),
+        behind_proxy: options.config.behind_proxy,
+        draining: Arc::new(AtomicBool::new(false)),
+        sockets: AtomicUsize::new(0),
+        started: Instant::now(),
+        build: options.build.clone(),
+    });
+    let parts = Parts {
+        store: store.clone(),
+        runner_configs: options.runners,
+        runners,
+        meshes,
+        http,
+        listener,
+        epoch,
+        build: options.build,
+    };
+    let root = tree::tree(parts).start_root(tree::ROOT, &registry, None);
+    tokio::select! {
+        up = tokio::time::timeout(UP_WITHIN, root.ready()) => match up {
+            Ok(Ok(())) => {}
+            Ok(Err(reason)) => return Err(BrokerError::Ended(reason)),
+            Err(_) => return Err(BrokerError::Ended(root.shutdown().await)),
+        },
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping before everything was up");
+            stop(&root, options.take_runner_along.as_ref()).await;
+            return Ok(());
+        }
+    }
+    tracing::info!(%address, epoch, store = %store.id(), "up");
+    let founded = founded(&store).await?;
+    (options.on_ready)(Started { address, founded });
+    tokio::select! {
+        name = signals.next() => tracing::info!(signal = name, "stopping"),
+        reason = root.wait() => return Err(BrokerError::Ended(reason)),
+    }
+    stop(&root, options.take_runner_along.as_ref()).await;
+    Ok(())
+}
+
+async fn founded(store: &Store) -> Result<Vec<Founded>, StoreError> {
+    let mut founded = Vec::new();
+    for mesh in store.list_meshes().await? {
+        if let Some(owner) = store.member_by_pubkey(&mesh.id, &mesh.owner_pubkey).await? {
+            founded.push(Founded { mesh, owner });
+        }
+    }
+    Ok(founded)
+}
+
+async fn stop(root: &supervision::Root, take_along: Option<&Arc<AtomicBool>>) {
+    if let Some(take_along) = take_along {
+        take_along.store(true, Ordering::Release);
+    }
+    let reason = root.shutdown().await;
+    tracing::info!(%reason, "down");
+}
+
+/// Binds the port before the tree starts, so that a taken port is an error at the prompt.
+fn bind(address: SocketAddr) -> Result<TcpListener, BrokerError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| BrokerError::Listen { address, source })
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, BrokerError> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(BrokerError::Signals)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(BrokerError::Signals)?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! A mesh's services by name: the cells that calls, catalogs and deploys find them by.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use supervision::{CallError, Dynamic, StartError};
+
+use super::MeshContext;
+use super::scope::{Principal, Verb};
+use super::service::{self, Deploy, DeployRequest, Refused, ServiceCell, Teller, Undeploy, View};
+
+/// Longest wait for a service's actor to take a deploy or an undeploy in (not for its outcome).
+const ACCEPT_WITHIN: Duration = Duration::from_secs(10);
+
+/// The services of one mesh.
+pub struct Services {
+    mesh: Weak<MeshContext>,
+    set: Dynamic,
+    cells: RwLock<BTreeMap<String, Arc<ServiceCell>>>,
+}
+
+impl Services {
+    pub(super) fn new(mesh: Weak<MeshContext>) -> Self {
+        let seeded = mesh.clone();
+        let set = Dynamic::new().seed(move |_| {
+            let mesh = seeded.upgrade();
+            async move {
+                match mesh {
+                    Some(mesh) => mesh.services.load(&mesh).await,
+                    None => Ok(()),
+                }
+            }
+        });
+        Self { mesh, set, cells: RwLock::default() }
+    }
+
+    /// The set that carries the services, for the tree.
+    #[must_use]
+    pub fn set(&self) -> &Dynamic {
+        &self.set
+    }
+
+    async fn load(&self, mesh: &Arc<MeshContext>) -> Result<(), String> {
+        let stored = mesh.store.services_with_deployments(&mesh.id).await.map_err(|error| error.to_string())?;
+        for row in stored {
+            let cell = self.enter(&row.service.name);
+            self.set.start(service::child(mesh, &cell)).await.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn enter(&self, name: &str) -> Arc<ServiceCell> {
+        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(cells.entry(name.to_owned()).or_insert_with(|| Arc::new(ServiceCell::new(name.to_owned()))))
+    }
+
+    /// The service of this name, whoever asks.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<Arc<ServiceCell>> {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Every service, whoever asks.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<ServiceCell>> {
+        self.cells.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Every service that `who` may see, with how it stands.
+    #[must_use]
+    pub fn seen_by(&self, who: &Principal) -> Vec<(Arc<ServiceCell>, Arc<View>)> {
+        self.all().into_iter().filter_map(|cell| cell.view_for(who, Verb::See).map(|view| (cell, view))).collect()
+    }
+
+    /// The service of this name if `who` may do `verb` with it. One that must not be seen is not found.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`], or [`Refused::Forbidden`] for one that may be seen but not that.
+    pub fn find(&self, name: &str, who: &Principal, verb: Verb) -> Result<(Arc<ServiceCell>, Arc<View>), Refused> {
+        let not_found = || Refused::NotFound(name.to_owned());
+        let cell = self.get(name).ok_or_else(not_found)?;
+        if let Some(view) = cell.view_for(who, verb) {
+            return Ok((cell, view));
+        }
+        Err(if cell.view_for(who, Verb::See).is_some() { Refused::Forbidden } else { not_found() })
+    }
+
+    /// Records and brings up a deployment. Accepted when the store holds it; the outcome is the teller's.
+    ///
+    /// # Errors
+    /// [`Refused`] when it was not accepted.
+    pub async fn deploy(&self, name: &str, request: DeployRequest, teller: Teller) -> Result<(), Refused> {
+        let mesh = self.mesh.upgrade().ok_or_else(|| Refused::Internal("the mesh is gone".to_owned()))?;
+        // Once more when the actor of an undeployed service of that name was just leaving.
+        for _ in 0..2 {
+            let cell = self.enter(name);
+            match self.set.start(service::child(&mesh, &cell)).await {
+                Ok(()) | Err(StartError::AlreadyPresent) => {}
+                Err(error) => return Err(Refused::Internal(error.to_string())),
+            }
+            let deploy = Deploy { request: request.clone(), teller: Arc::clone(&teller) };
+            match cell.slot.call(deploy, ACCEPT_WITHIN).await {
+                Ok(accepted) => return accepted,
+                Err(CallError::Gone { .. } | CallError::Down) => {}
+                Err(error) => {
+                    return Err(Refused::Internal(format!("the deploy's outcome is unknown: {error}")));
+                }
+            }
+        }
+        Err(Refused::Internal("the service is being removed, try again".to_owned()))
+    }
+
+    /// Forgets a service; the teller learns when nothing of it is left.
+    ///
+    /// # Errors
+    /// [`Refused`] when it was not accepted.
+    pub async fn undeploy(&self, name: &str, by: Principal, teller: Teller) -> Result<(), Refused> {
+        let cell = self.get(name).ok_or_else(|| Refused::NotFound(name.to_owned()))?;
+        match cell.slot.call(Undeploy { by, teller }, ACCEPT_WITHIN).await {
+            Ok(accepted) => accepted,
+            Err(CallError::Gone { .. }) => Err(Refused::NotFound(name.to_owned())),
+            Err(error) => Err(Refused::Internal(format!("the undeploy's outcome is unknown: {error}"))),
+        }
+    }
+
+    /// The service is gone: its name is free again.
+    pub(super) fn forget(&self, cell: &Arc<ServiceCell>) {
+        let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+        if cells.get(&cell.name).is_some_and(|present| Arc::ptr_eq(present, cell)) {
+            cells.remove(&cell.name);
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! From an `mcp_deploy` to a checked request, and from its news to `mcp_deploy_status`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use protocol::link::{Limits, ServiceSpec, ServiceState, Source};
+use protocol::validate;
+use protocol::wire::{ErrorCode, McpDeploy, McpDeployStatus, ServerMessage};
+
+use super::{Outlet, Presence, reply};
+use crate::mesh::MeshContext;
+use crate::mesh::scope::{self, Principal};
+use crate::mesh::service::{DeployRequest, News, Teller};
+use crate::store::Role;
+
+/// The capability of clients that want every line of an installation.
+const PROGRESS: &str = "deploy_progress";
+
+/// A deploy that is not even tried.
+pub(super) type Refusal = (ErrorCode, String);
+
+/// Checks everything that can be checked without asking anybody else.
+pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDeploy) -> Result<DeployRequest, Refusal> {
+    validate::service_name(&deploy.server_name).map_err(|error| (ErrorCode::InvalidName, error.to_string()))?;
+    let config = deploy.config.unwrap_or_default();
+    if matches!(deploy.source, Source::Command { .. }) && who.role == Role::Member {
+        let words = "`source.type` command runs what is on the runner's machine: only mesh admins may".to_owned();
+        return Err((ErrorCode::Forbidden, words));
+    }
+    // A limit that nobody enforces must not look like one that somebody does.
+    let unenforced = [("cpus", config.cpus.is_some()), ("network_allow", config.network_allow.is_some())];
+    if let Some((field, _)) = unenforced.into_iter().find(|(_, asked)| *asked) {
+        return Err((ErrorCode::DeployError, format!("`config.{field}` cannot be enforced on this mesh's runners")));
+    }
+    let limits = Limits { memory_mb: config.memory_mb, ..Limits::default() };
+    let spec = ServiceSpec {
+        mesh: mesh.slug.clone(),
+        service: deploy.server_name,
+        deployment: String::new(),
+        source: deploy.source,
+        version: None,
+        args: deploy.args,
+        env: config.env,
+        limits,
+        policy: config.policy.unwrap_or_default(),
+    };
+    spec.validate().map_err(|error| (ErrorCode::DeployError, error.to_string()))?;
+    let scope = match deploy.scope {
+        None => None,
+        Some(scope) => Some(settled(mesh, scope).await?),
+    };
+    let description = describe(&spec.source);
+    let ServiceSpec { source, args, env, policy, .. } = spec;
+    Ok(DeployRequest { by: who.clone(), source, args, env, limits, policy, scope, description })
+}
+
+async fn settled(mesh: &MeshContext, wanted: protocol::wire::Scope) -> Result<protocol::wire::Scope, Refusal> {
+    let members = mesh.store.list_members(&mesh.id).await.map_err(|error| (ErrorCode::Internal, error.to_string()))?;
+    let find = |name: &str| {
+        let same = |member: &&crate::store::Member| {
+            member.id.as_str() == name || member.pubkey == name || member.display_name == name
+        };
+        members.iter().find(same).map(|member| member.id.to_string())
+    };
+    scope::settled(wanted, find).map_err(|error| (ErrorCode::BadRequest, error.to_string()))
+}
+
+fn describe(source: &Source) -> String {
+    match source {
+        Source::Npx { package } | Source::Uvx { package } => package.clone(),
+        Source::Git { url, .. } => url.clone(),
+        Source::Zip { file_id } => file_id.clone(),
+        Source::Command { argv } => argv.first().cloned().unwrap_or_default(),
+    }
+}
+
+/// Sends the news of a request as statuses: `building` once, its progress to those who asked for it, and
+/// one end.
+pub(super) fn teller(presence: &Presence, outlet: &Arc<dyn Outlet>, name: &str, req_id: Option<&str>) -> Teller {
+    let wants_progress = presence.can(PROGRESS);
+    let outlet = Arc::clone(outlet);
+    let (name, req_id) = (name.to_owned(), req_id.map(str::to_owned));
+    let last_progress = Mutex::new(None);
+    Arc::new(move |news| {
+        if let News::Building(Some(line)) = news {
+            let mut last = last_progress.lock().unwrap_or_else(PoisonError::into_inner);
+            if !wants_progress || last.as_ref() == Some(line) {
+                return;
+            }
+            *last = Some(line.clone());
+        }
+        let message = ServerMessage::McpDeployStatus(status(&name, news));
+        outlet.send(reply::frame(message, req_id.as_deref()));
+    })
+}
+
+fn status(name: &str, news: &News) -> McpDeployStatus {
+    let plain = |status| McpDeployStatus {
+        server_name: name.to_owned(),
+        status,
+        tools: None,
+        error: None,
+        progress: None,
+        log: Vec::new(),
+    };
+    match news {
+        News::Building(progress) => McpDeployStatus { progress: progress.clone(), ..plain(ServiceState::Building) },
+        News::Running(tools) => McpDeployStatus { tools: Some(tools.to_vec()), ..plain(ServiceState::Running) },
+        News::Failed(failure) => McpDeployStatus {
+            error: Some(failure.reason.clone()),
+            log: failure.log.clone(),
+            ..plain(ServiceState::Failed)
+        },
+        News::Stopped => plain(ServiceState::Stopped),
+    }
+}

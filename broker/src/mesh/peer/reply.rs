@@ -1,0 +1,34 @@
+//! Frames for a client.
+
+use protocol::wire::{Envelope, ErrorCode, ErrorMessage, ServerMessage};
+
+use crate::mesh::service::Refused;
+
+/// The text of a message.
+#[must_use]
+pub fn frame(message: ServerMessage<'_>, req_id: Option<&str>) -> String {
+    Envelope::new(message, req_id).to_json().unwrap_or_else(|error| {
+        // Only a number without a JSON form could do this, and no message of ours has one.
+        tracing::error!(%error, "a message has no JSON form");
+        r#"{"type":"error","code":"internal","message":"the answer has no JSON form"}"#.to_owned()
+    })
+}
+
+/// The text of an `error`.
+#[must_use]
+pub fn error(code: ErrorCode, message: impl Into<String>, req_id: Option<&str>) -> String {
+    frame(ServerMessage::Error(ErrorMessage { code, message: message.into(), id: None }), req_id)
+}
+
+/// The text of the `error` for a refused request about a service.
+#[must_use]
+pub fn refused(refused: &Refused, req_id: Option<&str>) -> String {
+    let code = match refused {
+        Refused::NotFound(_) => ErrorCode::NotFound,
+        Refused::Forbidden => ErrorCode::Forbidden,
+        Refused::Limit(_) => ErrorCode::Limit,
+        Refused::NoRunner => ErrorCode::DeployError,
+        Refused::Internal(_) => ErrorCode::Internal,
+    };
+    error(code, refused.to_string(), req_id)
+}

@@ -1,0 +1,340 @@
+//! Where calls for one service are taken in, and where they wait while nobody can serve them.
+//!
+//! The desk is shared by every socket and never blocks: an open desk hands a call straight to the
+//! runner's link, a waiting one keeps it for a bounded time, a closed one answers at once. The service's
+//! actor says which it is. What waits inside a runner (a process that restarts) is the runner's affair;
+//! here calls wait only while the runner itself is away or does not hold the deployment yet.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use protocol::link::{CallHeader, FailCode, ReplyOutcome, RetryKind, Tool};
+use serde::Deserialize;
+
+use crate::runners::link::{CallOutcome, CallSink, failed};
+use crate::runners::{Link, NotUp, Outbound, Unsent};
+
+/// Longest wait for a runner, whatever the call's own limit.
+pub const MAX_WAIT: Duration = Duration::from_secs(30);
+/// Calls of one service that may wait here.
+pub const MAX_WAITING: usize = 1_024;
+/// Longest time limit a caller may ask for.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
+/// A tool call, as a peer made it.
+pub struct Call {
+    /// JSON-RPC params of `tools/call`, untouched.
+    pub params: Bytes,
+    /// The caller's own limit, if it set one.
+    pub timeout: Option<Duration>,
+    /// Takes the answer.
+    pub sink: CallSink,
+}
+
+/// Names a call that is under way, so that it can be given up.
+pub struct Ticket {
+    link: Link,
+    id: u64,
+}
+
+impl Ticket {
+    /// Nobody waits for the answer any longer.
+    pub fn cancel(&self, reason: &str) {
+        self.link.cancel(self.id, reason);
+    }
+}
+
+/// What the service's actor lets calls do.
+#[derive(Clone)]
+pub enum Phase {
+    /// Nobody can serve them yet.
+    Waiting,
+    /// The runner holds the deployment; it serves them or lets them wait itself.
+    Open(Arc<Counter>),
+    /// Nobody will: the answer, and why.
+    Closed(FailCode, String),
+}
+
+/// Whom an open desk serves for.
+pub struct Counter {
+    /// The runner.
+    pub link: Link,
+    /// Mesh slug.
+    pub mesh: String,
+    /// Service name.
+    pub service: String,
+    /// The active deployment.
+    pub deployment: String,
+    /// Time limit of a call that names none.
+    pub call_timeout: Duration,
+    /// The deployer's word on sending a call again.
+    pub retry: RetryKind,
+    /// Tools whose hints, recorded at deploy, say that a second run does no harm.
+    pub repeatable: HashSet<String>,
+}
+
+impl Counter {
+    /// The names of the tools that may be called again after a process death.
+    #[must_use]
+    pub fn repeatable(tools: &[Tool]) -> HashSet<String> {
+        let harmless = |tool: &&Tool| {
+            tool.annotations
+                .as_ref()
+                .is_some_and(|hints| hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true))
+        };
+        tools.iter().filter(harmless).map(|tool| tool.name.clone()).collect()
+    }
+}
+
+struct Waiting {
+    call: Call,
+    since: Instant,
+    until: Instant,
+    attempts: u8,
+}
+
+struct Inner {
+    phase: Phase,
+    waiting: VecDeque<Waiting>,
+}
+
+/// One service's desk. Cheap to clone.
+#[derive(Clone)]
+pub struct Desk {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Default for Desk {
+    fn default() -> Self {
+        Self { inner: Arc::new(Mutex::new(Inner { phase: Phase::Waiting, waiting: VecDeque::new() })) }
+    }
+}
+
+impl Desk {
+    /// Takes a call in. Its sink gets exactly one answer, now or later.
+    pub fn submit(&self, call: Call) -> Option<Ticket> {
+        let now = Instant::now();
+        let limit = call.timeout.unwrap_or(MAX_TIMEOUT).min(MAX_TIMEOUT);
+        self.place(Waiting { call, since: now, until: now + limit.min(MAX_WAIT), attempts: 0 })
+    }
+
+    fn place(&self, waiting: Waiting) -> Option<Ticket> {
+        let phase = {
+            let mut inner = self.lock();
+            match &inner.phase {
+                Phase::Waiting => {
+                    let refused = inner.keep(waiting)?;
+                    drop(inner);
+                    refused.answer(FailCode::Overloaded, "too many calls wait for this service already");
+                    return None;
+                }
+                other => other.clone(),
+            }
+        };
+        match phase {
+            Phase::Open(counter) => self.hand_over(&counter, waiting),
+            Phase::Closed(code, why) => {
+                waiting.answer(code, &why);
+                None
+            }
+            Phase::Waiting => None,
+        }
+    }
+
+    fn hand_over(&self, counter: &Arc<Counter>, waiting: Waiting) -> Option<Ticket> {
+        let Waiting { call, since, until, attempts } = waiting;
+        let Call { params, timeout, sink } = call;
+        let limit = timeout.unwrap_or(counter.call_timeout).min(MAX_TIMEOUT);
+        let left = limit.saturating_sub(since.elapsed());
+        let header = CallHeader {
+            id: 0,
+            mesh: counter.mesh.clone(),
+            service: counter.service.clone(),
+            deployment: counter.deployment.clone(),
+            affinity: None,
+            method: "tools/call".to_owned(),
+            timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            retry: counter.retry,
+            attempts_before: attempts,
+        };
+        let again = Again { desk: self.clone(), counter: Arc::clone(counter), params: params.clone(), timeout, since };
+        let sink: CallSink = Box::new(move |outcome| again.answer(outcome, attempts, sink));
+        let unsent = match counter.link.call(Outbound { header, body: params }, sink) {
+            Ok(id) => return Some(Ticket { link: counter.link.clone(), id }),
+            Err(unsent) => *unsent,
+        };
+        let Unsent { why, call, sink } = unsent;
+        match why {
+            NotUp::Full => sink(failed(FailCode::Overloaded, "the link to the runner is full", attempts)),
+            // The actor has not been told yet: the call waits as if it had.
+            NotUp::Down => {
+                let call = Call { params: call.body, timeout, sink };
+                let refused = self.lock().keep(Waiting { call, since, until, attempts })?;
+                refused.answer(FailCode::Overloaded, "too many calls wait for this service already");
+            }
+        }
+        None
+    }
+
+    /// Says what calls may do from now on; serves or answers those that wait.
+    pub fn set(&self, phase: Phase) {
+        let released = {
+            let mut inner = self.lock();
+            inner.phase = phase;
+            if matches!(inner.phase, Phase::Waiting) { VecDeque::new() } else { std::mem::take(&mut inner.waiting) }
+        };
+        for waiting in released {
+            self.place(waiting);
+        }
+    }
+
+    /// Answers the calls that have waited long enough.
+    pub fn sweep(&self, now: Instant) {
+        let overdue: VecDeque<Waiting> = {
+            let mut inner = self.lock();
+            let (overdue, kept) = std::mem::take(&mut inner.waiting).into_iter().partition(|call| call.until <= now);
+            inner.waiting = kept;
+            overdue
+        };
+        for waiting in overdue {
+            waiting.answer(FailCode::Unreachable, "the service's runner did not come back in time");
+        }
+    }
+
+    /// How many calls wait here.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Plain data: a panic elsewhere leaves it whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Keeps a call for later, or gives it back when there is no room.
+    fn keep(&mut self, waiting: Waiting) -> Option<Waiting> {
+        if self.waiting.len() >= MAX_WAITING {
+            return Some(waiting);
+        }
+        self.waiting.push_back(waiting);
+        None
+    }
+}
+
+impl Waiting {
+    fn answer(self, code: FailCode, why: &str) {
+        (self.call.sink)(failed(code, why, self.attempts));
+    }
+}
+
+/// What it takes to send a call once more.
+struct Again {
+    desk: Desk,
+    counter: Arc<Counter>,
+    params: Bytes,
+    timeout: Option<Duration>,
+    since: Instant,
+}
+
+impl Again {
+    /// Passes the outcome on; only a call lost with its runner may be sent a second time, once, and only
+    /// if the tool's hints and the deployer allow it.
+    fn answer(self, outcome: CallOutcome, attempts: u8, sink: CallSink) {
+        let lost = matches!(&outcome.outcome, ReplyOutcome::Failed { code: FailCode::LinkLost, .. });
+        if !lost {
+            return sink(outcome);
+        }
+        if attempts > 0 {
+            return sink(failed(FailCode::Poison, "in flight at two deaths in a row", attempts.saturating_add(1)));
+        }
+        if !self.may_repeat() {
+            let why = "the runner was lost while the call was under way: it may or may not have run";
+            return sink(failed(FailCode::OutcomeUnknown, why, 1));
+        }
+        let Self { desk, params, timeout, since, .. } = self;
+        let until = Instant::now() + MAX_WAIT.min(timeout.unwrap_or(MAX_WAIT).saturating_sub(since.elapsed()));
+        let call = Call { params, timeout, sink };
+        desk.place(Waiting { call, since, until, attempts: 1 });
+    }
+
+    fn may_repeat(&self) -> bool {
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        self.counter.retry == RetryKind::Auto
+            && serde_json::from_slice::<Named>(&self.params)
+                .is_ok_and(|params| self.counter.repeatable.contains(&params.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use std::sync::mpsc;
+
+    fn call(answers: &mpsc::Sender<CallOutcome>) -> Call {
+        let answers = answers.clone();
+        Call {
+            params: Bytes::from_static(b"{\"name\":\"echo\"}"),
+            timeout: None,
+            sink: Box::new(move |outcome| answers.send(outcome).unwrap()),
+        }
+    }
+
+    fn code(outcome: &CallOutcome) -> FailCode {
+        match &outcome.outcome {
+            ReplyOutcome::Failed { code, .. } => *code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_closed_desk_answers_at_once() {
+        let (answers, got) = mpsc::channel();
+        let desk = Desk::default();
+        desk.set(Phase::Closed(FailCode::NotRunning, "crashed".into()));
+        assert!(desk.submit(call(&answers)).is_none());
+        assert_eq!(code(&got.try_recv().unwrap()), FailCode::NotRunning);
+    }
+
+    #[test]
+    fn what_waits_is_answered_when_the_desk_closes() {
+        let (answers, got) = mpsc::channel();
+        let desk = Desk::default();
+        desk.submit(call(&answers));
+        assert_eq!(desk.waiting(), 1);
+        assert!(got.try_recv().is_err());
+        desk.set(Phase::Closed(FailCode::NotFound, "undeployed".into()));
+        assert_eq!(code(&got.try_recv().unwrap()), FailCode::NotFound);
+    }
+
+    #[test]
+    fn h04_nobody_waits_for_ever() {
+        let (answers, got) = mpsc::channel();
+        let desk = Desk::default();
+        desk.submit(call(&answers));
+        desk.sweep(Instant::now());
+        assert_eq!(desk.waiting(), 1, "not before its time");
+        desk.sweep(Instant::now() + MAX_WAIT);
+        assert_eq!(code(&got.try_recv().unwrap()), FailCode::Unreachable);
+    }
+
+    #[test]
+    fn h50_the_queue_has_a_bound_and_says_so() {
+        let (answers, got) = mpsc::channel();
+        let desk = Desk::default();
+        for _ in 0..MAX_WAITING {
+            desk.submit(call(&answers));
+        }
+        assert!(got.try_recv().is_err());
+        desk.submit(call(&answers));
+        assert_eq!(code(&got.try_recv().unwrap()), FailCode::Overloaded);
+    }
+}

@@ -1,0 +1,20 @@
+//! One deployed service: what is wanted of it, what its runner reports, and the reconciling of the two.
+//!
+//! Owns the service's desired state (in the store), its desk (where calls come in) and its view (what
+//! others see). Parent: the mesh's set `services`. No children: processes belong to the runner.
+//! A restart loses nothing: wanted state comes from the store, actual state from the link's board. Only
+//! those who wait for the outcome of a deploy are told that it is unknown.
+
+mod actor;
+pub mod desk;
+pub mod messages;
+mod record;
+mod spec;
+pub mod state;
+mod view;
+
+pub use actor::ServiceActor;
+pub use desk::{Call, Desk, Ticket};
+pub use messages::{Deploy, DeployRequest, Look, News, Refused, Teller, Undeploy};
+pub use spec::child;
+pub use view::{ServiceCell, View};

@@ -1,0 +1,141 @@
+//! Between the store's rows and what the actor works with.
+
+use std::collections::BTreeMap;
+
+use protocol::SecretString;
+use protocol::link::{Failure, Limits, Policy, ServiceSpec, ServiceState, Source, Tool};
+use protocol::wire::Scope;
+use serde::{Deserialize, Serialize};
+
+use super::messages::DeployRequest;
+use super::state::Actual;
+use crate::mesh::MeshContext;
+use crate::store::{Deployment, DeploymentId, Document, MemberId, NewDeployment, Slot};
+use crate::vault::Context;
+
+/// What a deployment row keeps besides its source: as JSON, since it grows with every release.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Config {
+    limits: Limits,
+    policy: Policy,
+}
+
+/// A stored deployment, opened.
+pub(super) struct Recorded {
+    pub(super) spec: ServiceSpec,
+    pub(super) tools: Vec<Tool>,
+}
+
+fn context<'a>(mesh: &'a MeshContext, deployment: &'a DeploymentId) -> Context<'a> {
+    Context { mesh: mesh.id.as_str(), table: "deployment", key: deployment.as_str(), version: 1 }
+}
+
+/// The row for a new deployment; the environment is sealed here and never stored in clear.
+pub(super) fn row(
+    mesh: &MeshContext,
+    service: &str,
+    request: &DeployRequest,
+    scope: &Scope,
+    slot: Slot,
+    runner: &str,
+) -> Result<(NewDeployment, ServiceSpec), String> {
+    let id = DeploymentId::new();
+    let spec = ServiceSpec {
+        mesh: mesh.slug.clone(),
+        service: service.to_owned(),
+        deployment: id.to_string(),
+        source: request.source.clone(),
+        version: None,
+        args: request.args.clone(),
+        env: request.env.clone(),
+        limits: request.limits,
+        policy: request.policy,
+    };
+    let config = Config { limits: request.limits, policy: request.policy };
+    let text = |error: serde_json::Error| format!("the deployment cannot be written down: {error}");
+    let row = NewDeployment {
+        env_sealed: seal(mesh, &id, &request.env)?,
+        id,
+        mesh_id: mesh.id.clone(),
+        service: service.to_owned(),
+        source: Document::of(&request.source).map_err(text)?,
+        args: Document::of(&request.args).map_err(text)?,
+        config: Document::of(&config).map_err(text)?,
+        version: None,
+        created_by: member(&request.by.member_id)?,
+        scope: Document::of(scope).map_err(text)?,
+        description: request.description.clone(),
+        runner: Some(runner.to_owned()),
+        slot,
+    };
+    Ok((row, spec))
+}
+
+fn member(id: &str) -> Result<MemberId, String> {
+    id.parse().map_err(|error| format!("{error}"))
+}
+
+fn seal(mesh: &MeshContext, id: &DeploymentId, env: &BTreeMap<String, SecretString>) -> Result<Option<String>, String> {
+    if env.is_empty() {
+        return Ok(None);
+    }
+    #[derive(Serialize)]
+    #[serde(transparent)]
+    struct Clear(#[serde(serialize_with = "protocol::secret::reveal")] BTreeMap<String, SecretString>);
+    let clear = zeroize::Zeroizing::new(serde_json::to_vec(&Clear(env.clone())).map_err(|error| error.to_string())?);
+    Ok(Some(mesh.at_rest.seal(&context(mesh, id), &clear)))
+}
+
+/// Opens a stored deployment.
+pub(super) fn open(mesh: &MeshContext, row: &Deployment) -> Result<Recorded, String> {
+    let broken = |what: &str, error: &dyn std::fmt::Display| {
+        format!("the stored deployment {} has an unreadable {what}: {error}", row.id)
+    };
+    let source: Source = row.source.read().map_err(|error| broken("source", &error))?;
+    let args = row.args.read().map_err(|error| broken("argument list", &error))?;
+    let config: Config = row.config.read().map_err(|error| broken("configuration", &error))?;
+    let env = match &row.env_sealed {
+        None => BTreeMap::new(),
+        Some(sealed) => {
+            let clear =
+                mesh.at_rest.open(&context(mesh, &row.id), sealed).map_err(|error| broken("environment", &error))?;
+            serde_json::from_slice(&clear).map_err(|error| broken("environment", &error))?
+        }
+    };
+    let tools = match &row.tools {
+        None => Vec::new(),
+        Some(tools) => tools.read().map_err(|error| broken("tool list", &error))?,
+    };
+    let spec = ServiceSpec {
+        mesh: mesh.slug.clone(),
+        service: row.service.clone(),
+        deployment: row.id.to_string(),
+        source,
+        version: row.version.clone(),
+        args,
+        env,
+        limits: config.limits,
+        policy: config.policy,
+    };
+    Ok(Recorded { spec, tools })
+}
+
+/// An end, as it is written down.
+#[derive(Serialize, Deserialize)]
+struct End {
+    state: ServiceState,
+    cause: String,
+    failure: Option<Failure>,
+}
+
+/// The document for how a deployment ended.
+pub(super) fn end(actual: &Actual) -> Result<Document, serde_json::Error> {
+    Document::of(&End { state: actual.state, cause: actual.cause.clone(), failure: actual.failure.clone() })
+}
+
+/// How a stored deployment ended, if it did. A text that cannot be read says nothing: the deployment is tried again.
+pub(super) fn ended(row: &Deployment) -> Option<(String, Actual)> {
+    let End { state, cause, failure } = row.ended.as_ref()?.read().ok()?;
+    Some((row.id.to_string(), Actual { state, cause, failure }))
+}

@@ -1,0 +1,326 @@
+//! Reconciling one service: what is wanted against what its runner reports.
+//!
+//! Pure and level-triggered. Whenever either side changes, or a link comes up, [`State::next_step`] looks at
+//! both and names the one thing to do now; at most one command is under way. So a broker's start, a
+//! runner's restart, an undeploy during a deploy and a lost frame are all the same case.
+//!
+//! ```text
+//! deploy ─▶ pending ──running──▶ commit ──▶ active ──▶ the old one is unloaded
+//!              └─────failed────▶ dropped (the active one, if any, never noticed)
+//! undeploy ─▶ nothing is wanted ──▶ everything is unloaded ──▶ gone
+//! ```
+//!
+//! `failed` and `crashed` count as agreement: the runner did what it could, a person decides.
+
+use std::collections::BTreeMap;
+
+use protocol::link::{Failure, ServiceReport, ServiceState};
+
+/// A deployment's id, as text.
+pub type Deployment = String;
+
+/// What the runner says of one deployment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Actual {
+    /// Where it is in its life.
+    pub state: ServiceState,
+    /// Why it is there.
+    pub cause: String,
+    /// Why it ended, when it failed or crashed.
+    pub failure: Option<Failure>,
+}
+
+impl From<&ServiceReport> for Actual {
+    fn from(report: &ServiceReport) -> Self {
+        Self { state: report.state, cause: report.cause.clone(), failure: report.failure.clone() }
+    }
+}
+
+/// The one thing to do now.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Give the runner this deployment.
+    Load(Deployment),
+    /// Make the runner stop this deployment.
+    Unload(Deployment),
+    /// The pending deployment runs: make it the active one in the store. This is the switch.
+    Commit(Deployment),
+    /// Nothing is wanted and nothing is left.
+    Gone,
+}
+
+/// How a deployment's first life ended, to be told to whoever asked for it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Verdict {
+    /// It runs, and is the active one.
+    Running,
+    /// It will not run: the reason and the last log lines.
+    Failed(Failure),
+}
+
+/// What happened.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The store holds a new deployment.
+    Deployed(Deployment),
+    /// The store no longer holds the service.
+    Removed,
+    /// The link is up; this is all the runner knows of the service.
+    Seen(BTreeMap<Deployment, Actual>),
+    /// The link is down.
+    OutOfSight,
+    /// The command under way was carried out.
+    Done(Step),
+    /// The command under way could not be sent, or its answer was lost: look again.
+    Lost(Step),
+    /// The runner refused the command for good.
+    Refused(Step, String),
+}
+
+/// One service's wanted and actual state.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct State {
+    active: Option<Deployment>,
+    pending: Option<Deployment>,
+    actual: BTreeMap<Deployment, Actual>,
+    in_sight: bool,
+    under_way: Option<Step>,
+    /// Deployments that ended for good: not loaded again unasked, whoever forgets or restarts.
+    over: BTreeMap<Deployment, Actual>,
+    unsettled: Vec<Deployment>,
+    removed: bool,
+}
+
+impl State {
+    /// A service as the store holds it; `over` says which of the two ended for good, and how.
+    #[must_use]
+    pub fn stored(active: Option<Deployment>, pending: Option<Deployment>, over: BTreeMap<Deployment, Actual>) -> Self {
+        let unsettled = pending.iter().cloned().collect();
+        Self { active, pending, over, unsettled, ..Self::default() }
+    }
+
+    /// Takes an event in; returns the verdicts it brings.
+    pub fn on(&mut self, event: Event) -> Vec<(Deployment, Verdict)> {
+        match event {
+            Event::Deployed(id) => self.deployed(id),
+            Event::Removed => self.removed(),
+            Event::Seen(actual) => self.seen(actual),
+            Event::OutOfSight => self.out_of_sight(),
+            Event::Done(step) => self.done(&step),
+            Event::Lost(step) => self.ended(&step),
+            Event::Refused(step, words) => self.refused(&step, words),
+        }
+    }
+
+    fn deployed(&mut self, id: Deployment) -> Vec<(Deployment, Verdict)> {
+        // Whoever waits for an earlier one waits for nothing now.
+        let earlier = std::mem::replace(&mut self.unsettled, vec![id.clone()]);
+        self.removed = false;
+        if self.keeps_active() {
+            self.pending = Some(id);
+        } else {
+            (self.active, self.pending) = (Some(id), None);
+        }
+        let replaced = |id| (id, Verdict::Failed(plain("a later deploy took its place")));
+        earlier.into_iter().map(replaced).collect()
+    }
+
+    /// Whether a new deployment comes up beside the active one. With nothing that runs there is nothing
+    /// to keep: then the new one is the service, and is shown as it comes up or fails.
+    #[must_use]
+    pub fn keeps_active(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| self.runs(active))
+    }
+
+    fn removed(&mut self) -> Vec<(Deployment, Verdict)> {
+        self.removed = true;
+        (self.active, self.pending) = (None, None);
+        let mut verdicts = Vec::new();
+        for id in std::mem::take(&mut self.unsettled) {
+            verdicts.push((id, Verdict::Failed(plain("the service was undeployed meanwhile"))));
+        }
+        verdicts
+    }
+
+    fn seen(&mut self, actual: BTreeMap<Deployment, Actual>) -> Vec<(Deployment, Verdict)> {
+        self.in_sight = true;
+        self.actual = actual;
+        for (id, actual) in &self.actual {
+            if actual.state.is_final() {
+                self.over.insert(id.clone(), actual.clone());
+            } else {
+                // Somebody set it going again.
+                self.over.remove(id);
+            }
+        }
+        let wanted = [&self.active, &self.pending];
+        self.over.retain(|id, _| wanted.contains(&&Some(id.clone())));
+        let mut verdicts = Vec::new();
+        for id in self.unsettled.clone() {
+            let Some(actual) = self.actual_of(&id) else {
+                continue;
+            };
+            match actual.state {
+                ServiceState::Failed | ServiceState::Crashed => {
+                    let failure = actual.failure.clone().unwrap_or_else(|| plain(&actual.cause));
+                    self.pending.take_if(|pending| *pending == id);
+                    self.settle(&mut verdicts, id, Verdict::Failed(failure));
+                }
+                ServiceState::Running if self.active.as_ref() == Some(&id) => {
+                    self.settle(&mut verdicts, id, Verdict::Running);
+                }
+                // A pending one that runs is committed first.
+                _ => {}
+            }
+        }
+        verdicts
+    }
+
+    fn out_of_sight(&mut self) -> Vec<(Deployment, Verdict)> {
+        self.in_sight = false;
+        // A commit does not depend on the link.
+        self.under_way.take_if(|step| !matches!(step, Step::Commit(_)));
+        Vec::new()
+    }
+
+    fn done(&mut self, step: &Step) -> Vec<(Deployment, Verdict)> {
+        self.ended(step);
+        let mut verdicts = Vec::new();
+        match step {
+            Step::Commit(id) if self.pending.as_ref() == Some(id) => {
+                self.active = self.pending.take();
+                self.settle(&mut verdicts, id.clone(), Verdict::Running);
+            }
+            Step::Unload(id) => drop(self.actual.remove(id)),
+            // Accepted; its first report is on the way and replaces this.
+            Step::Load(id) => {
+                let accepted = || Actual { state: ServiceState::Queued, cause: "accepted".to_owned(), failure: None };
+                self.actual.entry(id.clone()).or_insert_with(accepted);
+            }
+            Step::Commit(_) | Step::Gone => {}
+        }
+        verdicts
+    }
+
+    fn refused(&mut self, step: &Step, words: String) -> Vec<(Deployment, Verdict)> {
+        self.ended(step);
+        let mut verdicts = Vec::new();
+        if let Step::Load(id) = step {
+            let failure = plain(&words);
+            let actual = Actual { state: ServiceState::Failed, cause: words, failure: Some(failure.clone()) };
+            self.over.insert(id.clone(), actual);
+            self.pending.take_if(|pending| pending == id);
+            self.settle(&mut verdicts, id.clone(), Verdict::Failed(failure));
+        }
+        verdicts
+    }
+
+    fn ended(&mut self, step: &Step) -> Vec<(Deployment, Verdict)> {
+        self.under_way.take_if(|under_way| under_way == step);
+        Vec::new()
+    }
+
+    fn settle(&mut self, verdicts: &mut Vec<(Deployment, Verdict)>, id: Deployment, verdict: Verdict) {
+        if self.unsettled.contains(&id) {
+            self.unsettled.retain(|other| *other != id);
+            verdicts.push((id, verdict));
+        }
+    }
+
+    /// The one thing to do now, which counts as under way until its end is told; `None` when there is
+    /// nothing to do or something is under way.
+    pub fn next_step(&mut self) -> Option<Step> {
+        if self.under_way.is_some() {
+            return None;
+        }
+        let step = self.decide()?;
+        self.under_way = Some(step.clone());
+        Some(step)
+    }
+
+    fn decide(&self) -> Option<Step> {
+        if let Some(id) = &self.pending
+            && self.runs(id)
+        {
+            return Some(Step::Commit(id.clone()));
+        }
+        if !self.in_sight {
+            return None;
+        }
+        if let Some(id) = self.wanted().find(|id| !self.actual.contains_key(*id) && !self.over.contains_key(*id)) {
+            return Some(Step::Load(id.clone()));
+        }
+        if let Some(id) = self.actual.keys().find(|id| !self.wanted().any(|wanted| wanted == *id)) {
+            return Some(Step::Unload(id.clone()));
+        }
+        self.removed.then_some(Step::Gone)
+    }
+
+    fn wanted(&self) -> impl Iterator<Item = &Deployment> {
+        self.active.iter().chain(&self.pending)
+    }
+
+    fn runs(&self, id: &str) -> bool {
+        self.in_sight && self.actual.get(id).is_some_and(|actual| actual.state == ServiceState::Running)
+    }
+
+    fn actual_of(&self, id: &str) -> Option<&Actual> {
+        self.actual.get(id).or_else(|| self.over.get(id))
+    }
+
+    /// The active deployment.
+    #[must_use]
+    pub fn active(&self) -> Option<&str> {
+        self.active.as_deref()
+    }
+
+    /// The deployment that is coming up beside the active one.
+    #[must_use]
+    pub fn pending(&self) -> Option<&str> {
+        self.pending.as_deref()
+    }
+
+    /// Whether a deployment still waits for its verdict.
+    #[must_use]
+    pub fn is_unsettled(&self, id: &str) -> bool {
+        self.unsettled.iter().any(|other| other == id)
+    }
+
+    /// What to show: the active deployment's state, or why it cannot be known.
+    #[must_use]
+    pub fn shown(&self) -> (ServiceState, String) {
+        if self.removed {
+            return (ServiceState::Draining, "undeployed".to_owned());
+        }
+        let Some(active) = &self.active else {
+            return (ServiceState::Queued, "not deployed yet".to_owned());
+        };
+        if !self.in_sight {
+            return (ServiceState::Unreachable, "the runner is not connected".to_owned());
+        }
+        match self.actual_of(active) {
+            Some(actual) => (actual.state, actual.cause.clone()),
+            None => (ServiceState::Queued, "waits for its runner".to_owned()),
+        }
+    }
+
+    /// How a deployment ended for good, if it did.
+    #[must_use]
+    pub fn over(&self, id: &str) -> Option<&Actual> {
+        self.over.get(id)
+    }
+
+    /// Why the active deployment failed or crashed.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.actual_of(self.active.as_deref()?)?.failure.as_ref()
+    }
+}
+
+fn plain(reason: &str) -> Failure {
+    Failure { reason: reason.to_owned(), log: Vec::new() }
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,246 @@
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use super::*;
+use proptest::prelude::*;
+
+fn seen(all: &[(&str, ServiceState)]) -> Event {
+    let actual = |state| Actual { state, cause: String::new(), failure: None };
+    Event::Seen(all.iter().map(|(id, state)| ((*id).to_owned(), actual(*state))).collect())
+}
+
+fn stored(active: Option<&str>, pending: Option<&str>) -> State {
+    State::stored(active.map(str::to_owned), pending.map(str::to_owned), BTreeMap::new())
+}
+
+use ServiceState::{Crashed, Failed, Restarting, Running, Starting};
+
+#[test]
+fn h17_a_restarted_broker_adopts_what_runs() {
+    let mut state = stored(Some("a"), None);
+    assert_eq!(state.shown().0, ServiceState::Unreachable);
+    assert_eq!(state.next_step(), None, "nothing is done out of sight");
+    state.on(seen(&[("a", Running)]));
+    assert_eq!(state.next_step(), None, "what runs is left alone");
+    assert_eq!(state.shown().0, Running);
+}
+
+#[test]
+fn h17_a_restarted_runner_gets_its_services_back() {
+    let mut state = stored(Some("a"), None);
+    state.on(seen(&[("a", Running)]));
+    state.on(Event::OutOfSight);
+    assert_eq!(state.shown().0, ServiceState::Unreachable);
+    state.on(seen(&[]));
+    assert_eq!(state.next_step(), Some(Step::Load("a".into())));
+    assert_eq!(state.next_step(), None, "one command at a time");
+}
+
+#[test]
+fn a_lost_command_is_given_again() {
+    let mut state = stored(Some("a"), None);
+    state.on(seen(&[]));
+    let load = state.next_step().unwrap();
+    state.on(Event::Lost(load.clone()));
+    assert_eq!(state.next_step(), Some(load));
+}
+
+#[test]
+fn failed_and_crashed_count_as_agreement() {
+    for end in [Failed, Crashed] {
+        let mut state = stored(Some("a"), None);
+        state.on(seen(&[("a", end)]));
+        assert_eq!(state.next_step(), None);
+    }
+}
+
+#[test]
+fn h10_what_failed_or_crashed_is_not_started_again_by_a_restart() {
+    for end in [Failed, Crashed] {
+        let mut state = stored(Some("a"), None);
+        state.on(seen(&[("a", end)]));
+        state.on(Event::OutOfSight);
+        state.on(seen(&[]));
+        assert_eq!((state.shown().0, state.next_step()), (end, None), "the runner forgot it, we did not");
+
+        let over = Actual { state: end, cause: "so it was".into(), failure: None };
+        let mut state = State::stored(Some("a".into()), None, BTreeMap::from([("a".into(), over)]));
+        state.on(seen(&[]));
+        assert_eq!((state.shown().0, state.next_step()), (end, None), "both were restarted");
+    }
+}
+
+#[test]
+fn a_first_deploy_is_shown_and_judged() {
+    let mut state = stored(None, None);
+    state.on(seen(&[]));
+    assert!(state.on(Event::Deployed("a".into())).is_empty());
+    assert_eq!(state.next_step(), Some(Step::Load("a".into())));
+    state.on(Event::Done(Step::Load("a".into())));
+    assert!(state.on(seen(&[("a", Starting)])).is_empty());
+    assert_eq!(state.on(seen(&[("a", Running)])), vec![("a".into(), Verdict::Running)]);
+    assert!(state.on(seen(&[("a", Restarting)])).is_empty());
+    assert!(state.on(seen(&[("a", Running)])).is_empty(), "a verdict is given once");
+}
+
+#[test]
+fn an_update_switches_at_the_commit_and_drains_the_old() {
+    let mut state = stored(Some("a"), None);
+    state.on(seen(&[("a", Running)]));
+    state.on(Event::Deployed("b".into()));
+    assert_eq!(state.next_step(), Some(Step::Load("b".into())));
+    state.on(Event::Done(Step::Load("b".into())));
+    assert!(state.on(seen(&[("a", Running), ("b", Starting)])).is_empty());
+    assert_eq!(state.next_step(), None);
+    assert_eq!(state.active(), Some("a"));
+    assert!(state.on(seen(&[("a", Running), ("b", Running)])).is_empty(), "no verdict before the commit");
+    assert_eq!(state.next_step(), Some(Step::Commit("b".into())));
+    assert_eq!(state.on(Event::Done(Step::Commit("b".into()))), vec![("b".into(), Verdict::Running)]);
+    assert_eq!(state.active(), Some("b"));
+    assert_eq!(state.next_step(), Some(Step::Unload("a".into())));
+    state.on(Event::Done(Step::Unload("a".into())));
+    assert_eq!(state.next_step(), None);
+}
+
+#[test]
+fn an_update_that_fails_leaves_the_old_alone() {
+    let mut state = stored(Some("a"), None);
+    state.on(seen(&[("a", Running)]));
+    state.on(Event::Deployed("b".into()));
+    let verdicts = state.on(seen(&[("a", Running), ("b", Failed)]));
+    assert!(matches!(verdicts[0].1, Verdict::Failed(_)));
+    assert_eq!((state.active(), state.pending()), (Some("a"), None));
+    assert_eq!(state.next_step(), Some(Step::Unload("b".into())));
+}
+
+#[test]
+fn h14_the_later_of_two_deploys_wins_and_the_earlier_is_told() {
+    let mut state = stored(Some("a"), None);
+    state.on(seen(&[("a", Running)]));
+    state.on(Event::Deployed("b".into()));
+    let verdicts = state.on(Event::Deployed("c".into()));
+    assert_eq!(verdicts[0].0, "b");
+    assert_eq!(state.pending(), Some("c"));
+}
+
+#[test]
+fn h14_an_undeploy_during_a_deploy_wins() {
+    let mut state = stored(None, None);
+    state.on(seen(&[]));
+    state.on(Event::Deployed("a".into()));
+    let load = state.next_step().unwrap();
+    let verdicts = state.on(Event::Removed);
+    assert!(matches!(&verdicts[..], [(id, Verdict::Failed(_))] if id == "a"));
+    state.on(Event::Done(load));
+    state.on(seen(&[("a", Starting)]));
+    assert_eq!(state.next_step(), Some(Step::Unload("a".into())));
+    state.on(Event::Done(Step::Unload("a".into())));
+    assert_eq!(state.next_step(), Some(Step::Gone));
+}
+
+#[test]
+fn a_refused_load_is_a_failure_and_not_tried_again() {
+    let mut state = stored(None, None);
+    state.on(seen(&[]));
+    state.on(Event::Deployed("a".into()));
+    let load = state.next_step().unwrap();
+    let verdicts = state.on(Event::Refused(load, "`args` is too long".into()));
+    assert!(matches!(&verdicts[0].1, Verdict::Failed(failure) if failure.reason.contains("args")));
+    assert_eq!(state.shown().0, Failed);
+    state.on(seen(&[]));
+    assert_eq!(state.next_step(), None);
+}
+
+/// A runner in a few lines: does what it is told, and forgets everything when it restarts.
+#[derive(Default)]
+struct Runner(BTreeMap<Deployment, Actual>);
+
+impl Runner {
+    fn carry_out(&mut self, step: &Step, fails: bool) {
+        match step {
+            Step::Load(id) => {
+                let state = if fails { Failed } else { Running };
+                self.0.insert(id.clone(), Actual { state, cause: String::new(), failure: None });
+            }
+            Step::Unload(id) => drop(self.0.remove(id)),
+            Step::Commit(_) | Step::Gone => {}
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Deploy,
+    Remove,
+    RunnerRestart,
+    LinkDown,
+    Step { fails: bool, lost: bool },
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let step = (any::<bool>(), any::<bool>()).prop_map(|(fails, lost)| Act::Step { fails, lost });
+    let act = prop_oneof![
+        1 => Just(Act::Deploy),
+        1 => Just(Act::Remove),
+        1 => Just(Act::RunnerRestart),
+        1 => Just(Act::LinkDown),
+        6 => step,
+    ];
+    proptest::collection::vec(act, 0..60)
+}
+
+proptest! {
+    /// Whatever happens, once the world is left alone the two sides agree, nothing unwanted is left, and
+    /// every deploy got exactly one verdict.
+    #[test]
+    fn wanted_and_actual_come_to_agree(acts in acts()) {
+        let (mut state, mut runner) = (stored(None, None), Runner::default());
+        let (mut deploys, mut verdicts) = (0_usize, Vec::new());
+        let mut removed = false;
+        for act in acts {
+            match act {
+                Act::Deploy => {
+                    deploys += 1;
+                    removed = false;
+                    verdicts.extend(state.on(Event::Deployed(format!("d{deploys:03}"))));
+                }
+                Act::Remove => {
+                    removed = true;
+                    verdicts.extend(state.on(Event::Removed));
+                }
+                Act::RunnerRestart => {
+                    verdicts.extend(state.on(Event::OutOfSight));
+                    runner.0.clear();
+                }
+                Act::LinkDown => verdicts.extend(state.on(Event::OutOfSight)),
+                Act::Step { fails, lost } => {
+                    verdicts.extend(state.on(Event::Seen(runner.0.clone())));
+                    if let Some(step) = state.next_step() {
+                        // A lost answer may mean done or not done.
+                        if !lost || fails { runner.carry_out(&step, fails); }
+                        let end = if lost { Event::Lost(step) } else { Event::Done(step) };
+                        verdicts.extend(state.on(end));
+                    }
+                }
+            }
+        }
+        for _ in 0..20 {
+            verdicts.extend(state.on(Event::Seen(runner.0.clone())));
+            let Some(step) = state.next_step() else { break };
+            runner.carry_out(&step, false);
+            if step == Step::Gone { break; }
+            verdicts.extend(state.on(Event::Done(step)));
+        }
+        verdicts.extend(state.on(Event::Seen(runner.0.clone())));
+        let left: Vec<&str> = runner.0.keys().map(String::as_str).collect();
+        // What ended for good may be forgotten by its runner; it is not started again.
+        let ended = state.active().filter(|id| state.over(id).is_some() && left.is_empty());
+        let expected: Vec<&str> = state.active().filter(|_| ended.is_none()).into_iter().collect();
+        prop_assert_eq!(&left, &expected);
+        prop_assert!(!removed || left.is_empty());
+        prop_assert_eq!(verdicts.len(), deploys);
+        let mut judged: Vec<_> = verdicts.iter().map(|(id, _)| id).collect();
+        judged.sort();
+        judged.dedup();
+        prop_assert_eq!(judged.len(), deploys, "no deploy is judged twice");
+    }
+}

@@ -1,0 +1,61 @@
+//! The child specifications of one mesh.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervision::{Backoff, Child, ChildSpec, Intensity, Restart, Shutdown, Strategy, Supervisor};
+
+use super::presence::MeshActor;
+use super::{MeshContext, journal};
+
+/// A mesh whose parts fail more often than this is parked; the other meshes go on.
+const INTENSITY: Intensity = Intensity { max_restarts: 5, within: Duration::from_secs(60) };
+
+/// The child of the set `meshes` that carries one mesh.
+pub(super) fn child(mesh: &Arc<MeshContext>) -> Child {
+    let spec = ChildSpec::new(mesh.slug.clone())
+        .kind("mesh")
+        .restart(Restart::Permanent)
+        .shutdown(Shutdown::Infinity)
+        .start_timeout(Duration::from_secs(60))
+        .intensity(INTENSITY)
+        .backoff(Backoff {
+            first: Duration::from_millis(200),
+            max: Duration::from_secs(16),
+            jitter: 0.2,
+            stable: Duration::from_secs(30),
+        });
+    let parts = Supervisor::new(Strategy::OneForOne, INTENSITY)
+        .child(presence(mesh))
+        .child(journal(mesh))
+        .child(Child::dynamic(set("peers"), &mesh.peers))
+        .child(Child::dynamic(set("services"), mesh.services.set()));
+    Child::supervisor(spec, parts)
+}
+
+fn set(id: &str) -> ChildSpec {
+    ChildSpec::new(id)
+        .kind("set")
+        .restart(Restart::Permanent)
+        .shutdown(Shutdown::Infinity)
+        .start_timeout(Duration::from_secs(60))
+}
+
+fn presence(mesh: &Arc<MeshContext>) -> Child {
+    let spec = ChildSpec::new("mesh")
+        .kind("presence")
+        .restart(Restart::Permanent)
+        .shutdown(Shutdown::Deadline(Duration::from_secs(1)))
+        .mailbox(4_096);
+    Child::actor(spec, &mesh.presence, |_| MeshActor::default())
+}
+
+fn journal(mesh: &Arc<MeshContext>) -> Child {
+    let spec = ChildSpec::new("journal")
+        .kind("journal")
+        .restart(Restart::Permanent)
+        // Enough for a last batch.
+        .shutdown(Shutdown::Deadline(Duration::from_secs(5)));
+    let mesh = Arc::clone(mesh);
+    Child::task(spec, move |life| journal::run(Arc::clone(&mesh), life))
+}

@@ -1,0 +1,63 @@
+//! The broker's side of its runners.
+//!
+//! Owns one link per configured runner and, in the embedded default, the runner's own process.
+//! Parent: the root. Children: `link:<runner>` and `process:<runner>`, members of a dynamic set.
+//! A restart of a link loses its connection and what was in flight on it, and nothing else: what a
+//! runner last reported stays on its board, marked as out of sight.
+
+pub mod board;
+pub mod embedded;
+pub mod link;
+mod session;
+mod spec;
+mod table;
+
+pub use board::{Board, ServiceKey};
+pub use link::{CallOutcome, Link, LinkEvent, LinkObserver, NotUp, Outbound, Unsent};
+pub use spec::{RunnerConfig, children};
+pub use table::CommandReply;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+/// Every runner this broker knows, by name. Cheap to clone; outlives restarts of the links.
+#[derive(Clone)]
+pub struct Runners {
+    links: Arc<BTreeMap<String, Link>>,
+    observer: Arc<OnceLock<Arc<dyn LinkObserver>>>,
+}
+
+impl Runners {
+    /// One link per configured runner, none of them connected yet.
+    #[must_use]
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+        let observer = Arc::new(OnceLock::new());
+        let links = names.into_iter().map(|name| (name.clone(), Link::new(name, Arc::clone(&observer)))).collect();
+        Self { links: Arc::new(links), observer }
+    }
+
+    /// Who is told of links that come, go or report. Set once, before the tree starts.
+    pub fn observe(&self, observer: Arc<dyn LinkObserver>) {
+        if self.observer.set(observer).is_err() {
+            tracing::error!("a second observer of the runners was refused");
+        }
+    }
+
+    /// The link of the runner with this name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Link> {
+        self.links.get(name)
+    }
+
+    /// Every link, in the order of the names.
+    pub fn all(&self) -> impl Iterator<Item = &Link> {
+        self.links.values()
+    }
+
+    /// Where a new service goes: of the runners that are up the one with the fewest services,
+    /// else any (the service then waits for it).
+    #[must_use]
+    pub fn place(&self) -> Option<&Link> {
+        self.links.values().min_by_key(|link| (!link.is_up(), link.services()))
+    }
+}

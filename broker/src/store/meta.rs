@@ -1,0 +1,45 @@
+//! The database's own facts: its epoch, and the text that tells a wrong key.
+
+use diesel::prelude::*;
+use diesel_async::RunQueryDsl;
+
+use super::error::StoreError;
+use super::pool::Store;
+use super::schema::meta;
+
+impl Store {
+    /// Begins a broker's life: raises the epoch by one, durably, and says what it now is.
+    /// Runners answer commands of lower epochs `fenced`.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn next_epoch(&self) -> Result<u64, StoreError> {
+        writing!(self, "raise the epoch", |conn| {
+            let epoch: i64 = diesel::update(meta::table)
+                .set(meta::epoch.eq(meta::epoch + 1))
+                .returning(meta::epoch)
+                .get_result(conn)
+                .await?;
+            u64::try_from(epoch).map_err(|_| StoreError::not_found("epoch", epoch))
+        })
+    }
+
+    /// The text sealed under the at-rest key at its first use; `None` while nothing was ever sealed.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn key_check(&self) -> Result<Option<String>, StoreError> {
+        reading!(self, "read the key check", |conn| { Ok(meta::table.select(meta::key_check).first(conn).await?) })
+    }
+
+    /// Records the text sealed under the at-rest key, in place of an earlier one.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn set_key_check(&self, sealed: String) -> Result<(), StoreError> {
+        writing!(self, "record the key check", |conn| {
+            diesel::update(meta::table).set(meta::key_check.eq(sealed)).execute(conn).await?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! The words of the command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::command;
+use crate::error::EXIT_CODES_HELP;
+
+/// A mesh of coding-agent sessions: services that are deployed once and called from everywhere.
+#[derive(Debug, Parser)]
+#[command(
+    name = "claudemesh",
+    version,
+    about,
+    after_help = EXIT_CODES_HELP,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Print one JSON document instead of text
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub(crate) json: bool,
+    /// The mesh to work on; without it the only one, or the one called `default`
+    #[arg(long, global = true, value_name = "SLUG", help_heading = "Everywhere")]
+    pub(crate) mesh: Option<String>,
+    /// Leave out progress, notes and confirmations
+    #[arg(long, short, global = true, help_heading = "Everywhere")]
+    pub(crate) quiet: bool,
+}
+
+/// The commands, in the order in which a newcomer meets them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start a broker and a runner on this machine
+    Up(command::up::UpArgs),
+    /// Run a broker alone
+    Broker(command::broker::BrokerArgs),
+    /// Run a runner alone
+    Runner(command::runner::RunnerArgs),
+    /// Install and start a service
+    Deploy(Box<command::deploy::DeployArgs>),
+    /// Stop a service and take it out of the mesh
+    Undeploy(command::undeploy::UndeployArgs),
+    /// List the services you may use
+    Catalog(command::catalog::CatalogArgs),
+    /// Show a service's tools and what they take
+    Schema(command::schema::SchemaArgs),
+    /// Call a tool
+    Call(command::call::CallArgs),
+    /// Show what a service wrote
+    Logs(command::logs::LogsArgs),
+    /// Show the supervision tree
+    Tree(command::tree::TreeArgs),
+    /// Say whether the broker, or one node of its tree, is well
+    Health(command::health::HealthArgs),
+    /// Print a completion script for a shell
+    Completions(command::completions::CompletionsArgs),
+    /// Print this program's version
+    Version,
+}

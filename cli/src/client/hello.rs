@@ -1,0 +1,99 @@
+//! The first exchange: who we are, signed; and whether the broker agrees.
+//!
+//! A command is a peer of kind `cli`: it calls and asks, and is never shown among those present.
+
+use futures_util::SinkExt as _;
+use protocol::identity::{PublicKey, SessionCert, Signature};
+use serde::Serialize;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::driver::{Socket, Transport, lost, next_text};
+use super::{ClientError, Frame, keys};
+use crate::error::CliError;
+use crate::output::age;
+use crate::profile::Membership;
+use crate::text;
+
+/// What this client understands beyond what every client does.
+const CAPABILITIES: [&str; 2] = ["deploy_progress", "call_id"];
+
+/// `hello`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Hello<'a> {
+    #[serde(rename = "type")]
+    kind_of_message: &'static str,
+    mesh_id: &'a str,
+    member_id: &'a str,
+    pubkey: PublicKey,
+    session_id: &'a str,
+    pid: u32,
+    cwd: String,
+    timestamp: u64,
+    signature: Signature,
+    session_pubkey: PublicKey,
+    session_cert: SessionCert,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    display_name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    peer_type: &'static str,
+    kind: &'static str,
+    capabilities: [&'static str; 2],
+}
+
+/// Where Linux shows this machine's name.
+const HOSTNAME_FILE: &str = "/proc/sys/kernel/hostname";
+
+/// This machine's name, where there is one to show.
+fn hostname() -> Option<String> {
+    let name = std::fs::read_to_string(HOSTNAME_FILE).ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// A hello of a new session, signed now.
+pub(super) fn compose(membership: &Membership) -> Result<String, CliError> {
+    let mesh = &membership.mesh;
+    let key = keys::member_key(mesh)?;
+    let session_pubkey = keys::new_session();
+    let session_id = uuid::Uuid::now_v7().to_string();
+    let timestamp = age::now_ms();
+    let (signature, session_cert) = keys::sign(mesh, &key, session_pubkey, &session_id, timestamp)?;
+    let hello = Hello {
+        kind_of_message: "hello",
+        mesh_id: &mesh.mesh_id,
+        member_id: &mesh.member_id,
+        pubkey: key.public(),
+        session_id: &session_id,
+        pid: std::process::id(),
+        // A directory that was removed under us is no reason to do nothing.
+        cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
+        timestamp,
+        signature,
+        session_pubkey,
+        session_cert,
+        display_name: membership.display_name.as_deref(),
+        hostname: hostname(),
+        peer_type: "human",
+        kind: "cli",
+        capabilities: CAPABILITIES,
+    };
+    serde_json::to_string(&hello).map_err(|error| CliError::failed(format!("cannot write the hello: {error}")))
+}
+
+/// Sends the hello and waits for the verdict. What comes before it is not for us.
+pub(super) async fn exchange<S: Transport>(socket: &mut Socket<S>, hello: String) -> Result<(), ClientError> {
+    socket.send(Message::text(hello)).await.map_err(|error| lost(&error))?;
+    loop {
+        let answer = next_text(socket).await?;
+        let frame = Frame::parse(&answer)
+            .ok_or_else(|| ClientError::Unexpected { what: "hello", reason: "it is no message".to_owned() })?;
+        if let Some(refusal) = frame.refusal() {
+            return Err(refusal);
+        }
+        if frame.kind() == "hello_ack" {
+            return Ok(());
+        }
+        tracing::debug!(kind = %text::line(frame.kind()), "a message before the answer to hello");
+    }
+}

@@ -1,0 +1,209 @@
+//! The connection to a broker.
+//!
+//! Contract: [`Client::connect`] returns once the broker has accepted the hello. A request's answers are matched by
+//! `_reqId`; what nobody asked for comes out of [`Client::next_push`]. Every wait has a limit, and a limit that is reached
+//! is an error that says so. One task owns the socket; it ends with the client, or when the broker is gone.
+
+mod driver;
+mod error;
+mod frame;
+mod hello;
+mod keys;
+
+use std::time::Duration;
+
+pub(crate) use error::ClientError;
+use error::seconds;
+pub(crate) use frame::Frame;
+
+use serde::Serialize;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_tungstenite::client_async_with_config;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+use crate::endpoint::Endpoint;
+use crate::error::CliError;
+use crate::profile::Membership;
+use crate::text;
+use crate::wire::Request;
+
+/// How long connecting may take, the WebSocket handshake included.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the broker may think about a hello.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long saying goodbye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Larger messages than this are not read: the largest result a broker passes on, and its envelope.
+const MAX_MESSAGE_BYTES: usize = 65 * 1024 * 1024;
+
+/// Requests on their way to the socket.
+const REQUESTS_QUEUED: usize = 16;
+
+/// Answers to one request that were not looked at yet. A reader that does not keep up slows the socket down.
+const REPLIES_QUEUED: usize = 64;
+
+/// Pushes that were not looked at yet; later ones are dropped, since nothing here depends on seeing them all.
+const PUSHES_QUEUED: usize = 256;
+
+/// A message with its `type` and its `_reqId`.
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(rename = "_reqId", skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+impl<T: Serialize> Envelope<'_, T> {
+    fn write(&self) -> Result<String, ClientError> {
+        serde_json::to_string(self).map_err(|error| ClientError::Request(error.to_string()))
+    }
+}
+
+/// A connected client.
+#[derive(Debug)]
+pub(crate) struct Client {
+    outgoing: mpsc::Sender<driver::Outgoing>,
+    pushes: mpsc::Receiver<Frame>,
+    driver: JoinHandle<()>,
+    last_id: u64,
+}
+
+impl Client {
+    /// Connects and says hello.
+    pub(crate) async fn connect(membership: &Membership) -> Result<Self, CliError> {
+        let endpoint = Endpoint::parse(&membership.mesh.broker_url)?;
+        let hello = hello::compose(membership)?;
+        let client = match &endpoint {
+            Endpoint::Tcp { host, port, .. } => {
+                let dial = async {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    // Frames are small, and each waits for an answer.
+                    stream.set_nodelay(true)?;
+                    Ok(stream)
+                };
+                Self::start(open(&endpoint, dial).await?, hello).await
+            }
+            Endpoint::Unix { path } => Self::start(open(&endpoint, UnixStream::connect(path)).await?, hello).await,
+        };
+        Ok(client?)
+    }
+
+    /// Says hello, then hands the socket to its task.
+    async fn start<S: driver::Transport>(mut socket: driver::Socket<S>, hello: String) -> Result<Self, ClientError> {
+        timeout(HELLO_TIMEOUT, hello::exchange(&mut socket, hello))
+            .await
+            .unwrap_or(Err(ClientError::TimedOut { what: "hello", after: HELLO_TIMEOUT }))?;
+        let (outgoing, requests) = mpsc::channel(REQUESTS_QUEUED);
+        let (push, pushes) = mpsc::channel(PUSHES_QUEUED);
+        Ok(Self { outgoing, pushes, driver: tokio::spawn(driver::run(socket, requests, push)), last_id: 0 })
+    }
+
+    /// Sends a request whose answers are taken one by one.
+    pub(crate) async fn start_request<R: Request>(&mut self, request: &R) -> Result<Replies<R>, ClientError> {
+        self.last_id += 1;
+        let id = format!("r{}", self.last_id);
+        let text = Envelope { kind: R::TYPE, request_id: Some(&id), body: request }.write()?;
+        let (reply_to, answers) = mpsc::channel(REPLIES_QUEUED);
+        let outgoing = driver::Outgoing { text, awaiting: Some((id, reply_to)) };
+        // A driver that is gone has dropped the queue; the reason reaches whoever waits for the answer.
+        let _ = self.outgoing.send(outgoing).await;
+        Ok(Replies { answers, request: std::marker::PhantomData })
+    }
+
+    /// Sends a request that has one answer, and waits for it.
+    pub(crate) async fn request<R: Request>(&mut self, request: &R, limit: Duration) -> Result<R::Reply, ClientError> {
+        let deadline = Deadline::after(limit);
+        self.start_request(request).await?.next(deadline).await
+    }
+
+    /// Sends a message that has no answer.
+    pub(crate) async fn tell(&self, kind: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        let text = Envelope { kind, request_id: None, body }.write()?;
+        let outgoing = driver::Outgoing { text, awaiting: None };
+        self.outgoing.send(outgoing).await.map_err(|_| ClientError::Lost("it has ended".to_owned()))
+    }
+
+    /// The next message that answers nothing. Never returns once the connection is gone: whoever waits for an answer
+    /// beside it is told why.
+    pub(crate) async fn next_push(&mut self) -> Frame {
+        match self.pushes.recv().await {
+            Some(frame) => frame,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Sends what is queued and a close frame, so that the broker sees an end and not a break.
+    pub(crate) async fn close(self) {
+        drop(self.outgoing);
+        // The result is on screen already; a broker that does not answer a goodbye changes nothing.
+        let _ = timeout(CLOSE_TIMEOUT, self.driver).await;
+    }
+}
+
+/// Dials and shakes hands, within the limit.
+async fn open<S: driver::Transport>(
+    endpoint: &Endpoint,
+    dial: impl Future<Output = std::io::Result<S>>,
+) -> Result<driver::Socket<S>, ClientError> {
+    let connect_error = |reason: String| ClientError::Connect { endpoint: endpoint.to_string(), reason };
+    let limits =
+        WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE_BYTES)).max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let open = async {
+        let stream = dial.await.map_err(|error| connect_error(error.to_string()))?;
+        client_async_with_config(endpoint.websocket_url(), stream, Some(limits))
+            .await
+            .map(|(socket, _)| socket)
+            .map_err(|error| ClientError::NotABroker {
+                endpoint: endpoint.to_string(),
+                reason: text::line(&error.to_string()),
+            })
+    };
+    timeout(CONNECT_TIMEOUT, open)
+        .await
+        .unwrap_or_else(|_| Err(connect_error(format!("nothing within {}", seconds(CONNECT_TIMEOUT)))))
+}
+
+/// A moment by which an answer is due, and how long that was from the start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline {
+    at: Instant,
+    after: Duration,
+}
+
+impl Deadline {
+    /// That long from now.
+    pub(crate) fn after(limit: Duration) -> Self {
+        Self { at: Instant::now() + limit, after: limit }
+    }
+}
+
+/// The answers to one request. Dropped, it stops listening.
+#[derive(Debug)]
+pub(crate) struct Replies<R> {
+    answers: mpsc::Receiver<Result<Frame, ClientError>>,
+    request: std::marker::PhantomData<fn() -> R>,
+}
+
+impl<R: Request> Replies<R> {
+    /// The next answer.
+    pub(crate) async fn next(&mut self, deadline: Deadline) -> Result<R::Reply, ClientError> {
+        let frame = timeout_at(deadline.at, self.answers.recv())
+            .await
+            .map_err(|_| ClientError::TimedOut { what: R::TYPE, after: deadline.after })?
+            .unwrap_or_else(|| Err(ClientError::Lost("it has ended".to_owned())))?;
+        let unexpected = |reason: String| ClientError::Unexpected { what: R::TYPE, reason };
+        if frame.kind() != R::REPLY_TYPE {
+            return Err(unexpected(format!("a {} instead of a {}", text::line(frame.kind()), R::REPLY_TYPE)));
+        }
+        frame.read().map_err(|error| unexpected(error.to_string()))
+    }
+}

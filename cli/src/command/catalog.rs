@@ -1,0 +1,112 @@
+//! `catalog`: the services you may use. `--json`: `{"services": [...]}`, each as the broker describes it.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+
+use super::{Context, values};
+use crate::error::CliError;
+use crate::output::age;
+use crate::output::table::{self, NOTHING};
+use crate::text::{self, Foreign};
+use crate::wire::{self, Service};
+
+/// The columns.
+const HEADINGS: [&str; 8] = ["name", "state", "tools", "type", "version", "scope", "by", "since"];
+
+/// The words of `catalog`.
+#[derive(Debug, Args)]
+pub(crate) struct CatalogArgs {
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "30s")]
+    timeout: Duration,
+}
+
+/// Runs `catalog`.
+pub(crate) async fn run(context: &Context, args: CatalogArgs) -> Result<(), CliError> {
+    let mut client = context.client().await?;
+    let answer = client.request(&wire::Catalog {}, args.timeout).await;
+    client.close().await;
+    let answer = answer?;
+    context.printer.result(&answer, |style| {
+        if answer.services.is_empty() {
+            return "No services deployed in the mesh.".to_owned();
+        }
+        let now_ms = age::now_ms();
+        let rows = answer.services.iter().map(|service| row(service, now_ms));
+        table::render(style, &HEADINGS, rows.collect())
+    })
+}
+
+fn row(service: &Service, now_ms: u64) -> Vec<String> {
+    // Since when its state holds; where the broker does not say, since when it exists.
+    let since = service
+        .since_ms
+        .or_else(|| age::parse_iso(service.created_at.raw()))
+        .map_or(NOTHING.to_owned(), |then_ms| age::since(now_ms, then_ms));
+    vec![
+        service.name.line(),
+        or_nothing(&service.status),
+        service.tool_count.to_string(),
+        or_nothing(&service.source_type),
+        service.version.as_ref().map_or(NOTHING.to_owned(), or_nothing),
+        scope(&service.scope),
+        or_nothing(&service.deployed_by),
+        since,
+    ]
+}
+
+fn or_nothing(text: &Foreign) -> String {
+    match text.line() {
+        line if line.is_empty() => NOTHING.to_owned(),
+        line => line,
+    }
+}
+
+/// A scope in the words of `--scope`; one of an unknown form is shown as it is.
+fn scope(scope: &Value) -> String {
+    let words = match scope {
+        Value::Null => NOTHING.to_owned(),
+        Value::String(word) => word.clone(),
+        Value::Object(fields) => match fields.iter().next() {
+            Some((kind, Value::String(name))) if fields.len() == 1 => format!("{kind}:{name}"),
+            Some((kind, Value::Array(names))) if fields.len() == 1 => {
+                let names: Vec<_> = names.iter().filter_map(Value::as_str).collect();
+                format!("{kind}:{}", names.join(","))
+            }
+            _ => scope.to_string(),
+        },
+        other => other.to_string(),
+    };
+    text::line(&words)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn scopes_are_shown_in_the_words_they_are_given_in() {
+        for (form, shown) in [
+            (json!("mesh"), "mesh"),
+            (json!({"group": "eng"}), "group:eng"),
+            (json!({"groups": ["a", "b"]}), "groups:a,b"),
+            (json!(null), "-"),
+            (json!({"group": "e\u{202e}vil\u{1b}[2J"}), "group:evil"),
+            (json!({"a": "b", "guards": false}), r#"{"a":"b","guards":false}"#),
+        ] {
+            assert_eq!(scope(&form), shown, "{form}");
+        }
+    }
+
+    #[test]
+    fn a_row_has_a_cell_for_every_heading_even_from_a_broker_that_says_little() {
+        let service: Service = serde_json::from_value(json!({"name": "time"})).unwrap();
+        let cells = row(&service, 0);
+        assert_eq!(cells.len(), HEADINGS.len());
+        assert_eq!(cells.join(" "), "time - 0 - - - - -");
+    }
+}

@@ -1,0 +1,251 @@
+//! `deploy`: says what to run, shows how it comes up, ends with its tools or with the reason why not.
+//!
+//! `--json`: `{"name", "status": "running", "tools": [...]}`, or `{"name", "status": "failed", "error", "log": [...]}` with
+//! exit 1. With `--no-wait` the document is `{"name", "status"}` with the first status the broker gave.
+
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use protocol::link::Source;
+use protocol::wire::Scope;
+use serde_json::{Value, json};
+
+use super::{Context, values};
+use crate::client::{Client, ClientError, Deadline, Replies};
+use crate::error::CliError;
+use crate::output::progress::Progress;
+use crate::output::table;
+use crate::text;
+use crate::wire::{self, DeployStatus, Policy, Restart, Retry, Tool};
+
+/// How long a deploy may take unless told otherwise: the broker's own limits (20 builds in the queue, 10 minutes to
+/// build, one to start) end it earlier, with a better reason.
+const DEFAULT_TIMEOUT: &str = "15m";
+
+/// How often the wheel turns while there is no news.
+const TICK: Duration = Duration::from_millis(120);
+
+/// How much of a tool's description goes into the table.
+const DESCRIPTION_CHARS: usize = 72;
+
+/// Log lines of a failure that are shown.
+const LOG_LINES: usize = 20;
+
+/// The words of `deploy`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("program").required(true).args(["npx", "uvx", "command"])))]
+pub(crate) struct DeployArgs {
+    /// What the service is called in the mesh
+    #[arg(value_parser = super::service_name)]
+    name: String,
+    /// Run an npm package, such as @modelcontextprotocol/server-everything or pkg@1.2.3
+    #[arg(long, value_name = "PACKAGE")]
+    npx: Option<String>,
+    /// Run a Python package, such as mcp-server-time
+    #[arg(long, value_name = "PACKAGE")]
+    uvx: Option<String>,
+    /// Run a program that is on the runner's machine: --command -- PROGRAM ARG…
+    #[arg(long, requires = "argv")]
+    command: bool,
+    /// The program and its arguments, for --command
+    #[arg(last = true, value_name = "ARGV", conflicts_with_all = ["npx", "uvx"])]
+    argv: Vec<String>,
+    /// An argument for the server; may be repeated
+    #[arg(long = "arg", value_name = "A", allow_hyphen_values = true, conflicts_with = "command")]
+    args: Vec<String>,
+    /// A variable of its environment; may be repeated
+    #[arg(long, value_name = "K=V", value_parser = values::env_var)]
+    env: Vec<values::EnvVar>,
+    /// Who may use it: mesh, peer, group:G, groups:A,B, role:R, peers:X,Y
+    #[arg(long, value_parser = values::scope)]
+    scope: Option<Scope>,
+    /// When to start it again after it ended
+    #[arg(long, value_name = "WHEN")]
+    restart: Option<Restart>,
+    /// Give up after this many restarts within --within
+    #[arg(long, value_name = "N")]
+    max_restarts: Option<u32>,
+    /// The window of --max-restarts
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    within: Option<Duration>,
+    /// How long a start may take
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    start_timeout: Option<Duration>,
+    /// Whether a call may be repeated when the process dies during it
+    #[arg(long)]
+    retry: Option<Retry>,
+    /// Memory limit in MiB
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    memory_mb: Option<u32>,
+    /// How long to wait for it to run
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = DEFAULT_TIMEOUT)]
+    timeout: Duration,
+    /// Return as soon as the broker has taken it
+    #[arg(long)]
+    no_wait: bool,
+}
+
+/// Runs `deploy`.
+pub(crate) async fn run(context: &Context, args: DeployArgs) -> Result<(), CliError> {
+    let (timeout, no_wait) = (args.timeout, args.no_wait);
+    let request = request(args)?;
+    let name = request.server_name.clone();
+    let mut client = context.client().await?;
+    let ended = follow(context, &mut client, &request, Deadline::after(timeout), no_wait).await;
+    client.close().await;
+    let status = ended.map_err(|error| explain(error, &name, timeout))?;
+    report(context, &name, &status)
+}
+
+/// The request that the words describe.
+fn request(args: DeployArgs) -> Result<wire::Deploy, CliError> {
+    let source = match (args.npx, args.uvx) {
+        (Some(package), _) => Source::Npx { package },
+        (None, Some(package)) => Source::Uvx { package },
+        (None, None) => Source::Command { argv: args.argv },
+    };
+    source.validate().map_err(|error| CliError::usage(text::line(&error.to_string())))?;
+    let mut config = wire::DeployConfig {
+        memory_mb: args.memory_mb,
+        policy: Policy {
+            restart: args.restart,
+            max_restarts: args.max_restarts,
+            within_ms: args.within.map(values::milliseconds),
+            start_timeout_ms: args.start_timeout.map(values::milliseconds),
+            retry: args.retry,
+        },
+        ..wire::DeployConfig::default()
+    };
+    for variable in args.env {
+        if config.env.contains_key(&variable.key) {
+            return Err(CliError::usage(format!("--env {} is given twice", variable.key)));
+        }
+        config.env.insert(variable.key, variable.value);
+    }
+    Ok(wire::Deploy { server_name: args.name, source, args: args.args, config, scope: args.scope })
+}
+
+/// Shows the way up; returns the status it ended with, or the first one if nobody waits.
+async fn follow(
+    context: &Context,
+    client: &mut Client,
+    request: &wire::Deploy,
+    deadline: Deadline,
+    no_wait: bool,
+) -> Result<DeployStatus, ClientError> {
+    let mut replies = client.start_request(request).await?;
+    let mut progress = context.printer.progress();
+    loop {
+        let status = next(&mut replies, &mut progress, deadline).await?;
+        if no_wait || is_final(&status) {
+            return Ok(status);
+        }
+        let detail = status.progress.as_ref().map(|line| line.line());
+        progress.update(&status.status.line(), &detail.unwrap_or_default());
+    }
+}
+
+/// The next status; the wheel turns meanwhile.
+async fn next(
+    replies: &mut Replies<wire::Deploy>,
+    progress: &mut Progress,
+    deadline: Deadline,
+) -> Result<DeployStatus, ClientError> {
+    let mut ticks = tokio::time::interval(TICK);
+    // Created once: an answer that is half taken is not lost when the wheel turns.
+    let answer = replies.next(deadline);
+    tokio::pin!(answer);
+    loop {
+        tokio::select! {
+            answer = &mut answer => return answer,
+            _ = ticks.tick() => progress.tick(),
+        }
+    }
+}
+
+/// Whether nothing follows this status.
+fn is_final(status: &DeployStatus) -> bool {
+    matches!(status.status.raw(), "running" | "failed" | "stopped" | "crashed")
+}
+
+/// What an error means when a deploy was under way.
+fn explain(error: ClientError, name: &str, timeout: Duration) -> CliError {
+    let error = match error {
+        ClientError::TimedOut { .. } => {
+            CliError::timed_out(format!("{name} is not running after {} s", timeout.as_secs_f64()))
+        }
+        ClientError::Lost(_) => CliError::from(error),
+        other => return CliError::from(other),
+    };
+    error.hint(format!("the deploy may still succeed: claudemesh catalog, claudemesh logs {name}"))
+}
+
+fn report(context: &Context, name: &str, status: &DeployStatus) -> Result<(), CliError> {
+    let state = status.status.line();
+    match status.status.raw() {
+        "failed" | "crashed" | "stopped" => Err(failure(context, name, status)),
+        "running" => {
+            let tools = status.tools.as_deref().unwrap_or_default();
+            let document = json!({"name": name, "status": state, "tools": tools});
+            context.printer.confirm(&document, |style| {
+                format!("{name} is {}, {}", style.green("running"), tools_table(style, tools))
+            })
+        }
+        _ => {
+            let document = json!({"name": name, "status": state});
+            context.printer.confirm(&document, |style| format!("{name}: {}", style.state(&state, &state)))
+        }
+    }
+}
+
+fn tools_table(style: crate::output::Style, tools: &[Tool]) -> String {
+    let count = match tools.len() {
+        0 => return "no tools".to_owned(),
+        1 => "1 tool".to_owned(),
+        many => format!("{many} tools"),
+    };
+    let rows = tools.iter().map(|tool| {
+        let description = tool.description.as_ref().map(|text| text.line()).unwrap_or_default();
+        vec![tool.name.line(), shorten(&description)]
+    });
+    let table = table::render(style, &["tool", "description"], rows.collect());
+    format!("{count}:\n{table}")
+}
+
+/// The first sentence or so.
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(DESCRIPTION_CHARS) {
+        None => text.to_owned(),
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().trim_end()),
+    }
+}
+
+/// The reason and the last lines. The log may come as lines of its own, or behind the reason's first line.
+fn failure(context: &Context, name: &str, status: &DeployStatus) -> CliError {
+    let text = status.error.as_ref().map(|error| error.block()).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim_end).filter(|line| !line.is_empty());
+    let reason = lines.next().unwrap_or("no reason was given").to_owned();
+    let log: Vec<String> = lines.map(str::to_owned).chain(status.log.iter().map(|line| line.line())).collect();
+    for line in log.iter().skip(log.len().saturating_sub(LOG_LINES)) {
+        context.printer.note(&format!("  | {line}"));
+    }
+    let document: Value = json!({
+        "name": name, "status": status.status.line(), "error": reason, "log": log,
+    });
+    CliError::failed(format!("{name} {}: {reason}", status.status.line()))
+        .hint(format!("claudemesh logs {name} shows all that it wrote"))
+        .document(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn descriptions_are_cut_at_a_letter() {
+        assert_eq!(shorten("short"), "short");
+        let long = "ü".repeat(DESCRIPTION_CHARS + 1);
+        assert_eq!(shorten(&long), format!("{}…", "ü".repeat(DESCRIPTION_CHARS)));
+        assert_eq!(shorten(&"ü".repeat(DESCRIPTION_CHARS)).chars().count(), DESCRIPTION_CHARS);
+    }
+}

@@ -1,0 +1,247 @@
+//! Values on the command line: durations, scopes, environment variables, a tool's arguments. All pure.
+
+use std::time::Duration;
+
+use protocol::SecretString;
+use protocol::wire::Scope;
+use serde_json::value::RawValue;
+
+/// The longest time that can be asked for.
+const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+
+/// Units of a duration, in milliseconds; no unit means seconds. `ms` stands before `m` and `s`, which are parts of it.
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+
+/// What a vault reference starts with.
+const VAULT_REFERENCE: &str = "$vault:";
+
+/// A length of time: `90`, `90s`, `2m`, `500ms`, `1h`, `1d`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit_ms) = UNITS
+        .iter()
+        .find_map(|(unit, ms)| text.strip_suffix(unit).map(|number| (number, *ms)))
+        .unwrap_or((text, 1_000));
+    let number: u64 =
+        number.parse().map_err(|_| "a whole number with s, m, h, d or ms is expected, as in 90 or 2m".to_owned())?;
+    let duration = Duration::from_millis(number.saturating_mul(unit_ms));
+    if duration.is_zero() || duration > LONGEST {
+        return Err("it must be more than nothing and at most 7 days".to_owned());
+    }
+    Ok(duration)
+}
+
+/// Milliseconds, for the wire. [`duration`] bounds them far below the limit.
+pub(crate) fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// `mesh`, `peer`, `group:G`, `groups:A,B`, `role:R`, `peers:X,Y`.
+pub(crate) fn scope(text: &str) -> Result<Scope, String> {
+    const FORMS: &str = "one of mesh, peer, group:G, groups:A,B, role:R, peers:X,Y is expected";
+    let (word, rest) = text.split_once(':').map_or((text, None), |(word, rest)| (word, Some(rest)));
+    let one = || rest.filter(|rest| !rest.is_empty()).map(str::to_owned).ok_or_else(|| FORMS.to_owned());
+    let several = || {
+        let names: Vec<String> = one()?.split(',').map(|name| name.trim().to_owned()).collect();
+        if names.iter().any(String::is_empty) {
+            return Err("a name in the list is empty".to_owned());
+        }
+        Ok(names)
+    };
+    match (word, rest) {
+        ("mesh", None) => Ok(Scope::Mesh),
+        ("peer", None) => Ok(Scope::Peer),
+        ("group", _) => Ok(Scope::Group(one()?)),
+        ("groups", _) => Ok(Scope::Groups(several()?)),
+        ("role", _) => Ok(Scope::Role(one()?)),
+        ("peers", _) => Ok(Scope::Peers(several()?)),
+        _ => Err(FORMS.to_owned()),
+    }
+}
+
+/// One `--env K=V`.
+#[derive(Debug, Clone)]
+pub(crate) struct EnvVar {
+    /// The variable.
+    pub(crate) key: String,
+    /// Its value, which may be a secret.
+    pub(crate) value: SecretString,
+}
+
+/// `K=V`; the message never quotes the value.
+pub(crate) fn env_var(text: &str) -> Result<EnvVar, String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| "K=V is expected".to_owned())?;
+    if !protocol::validate::is_variable_name(key) {
+        return Err("a variable's name has letters, digits and underscores, and starts with no digit".to_owned());
+    }
+    if value.starts_with(VAULT_REFERENCE) {
+        return Err("vault references are not supported yet".to_owned());
+    }
+    if value.contains('\0') {
+        return Err("a variable's value holds no NUL".to_owned());
+    }
+    Ok(EnvVar { key: key.to_owned(), value: value.into() })
+}
+
+/// A tool's arguments out of words: one JSON object, or `k=v` and `k:=json` pairs, or nothing. Numbers keep all their
+/// digits: nothing is read into a number and written again.
+pub(crate) fn tool_arguments(words: &[String]) -> Result<Box<RawValue>, String> {
+    if let [only] = words
+        && only.trim_start().starts_with('{')
+    {
+        return json_object(only);
+    }
+    let mut pairs: Vec<(String, Box<RawValue>)> = Vec::with_capacity(words.len());
+    for word in words {
+        let (key, value) = pair(word)?;
+        if pairs.iter().any(|(known, _)| *known == key) {
+            return Err(format!("`{key}` is given twice"));
+        }
+        pairs.push((key, value));
+    }
+    object(&pairs)
+}
+
+/// One JSON object, as it is written.
+pub(crate) fn json_object(text: &str) -> Result<Box<RawValue>, String> {
+    let text = text.trim();
+    if !text.starts_with('{') {
+        return Err("the arguments must be a JSON object: {…}".to_owned());
+    }
+    RawValue::from_string(text.to_owned()).map_err(|error| format!("the arguments are not JSON: {error}"))
+}
+
+/// `k=v`: JSON if it is JSON, else a string. `k:=v`: JSON or an error.
+fn pair(word: &str) -> Result<(String, Box<RawValue>), String> {
+    let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is neither k=v nor a JSON object"))?;
+    let (key, forced) = key.strip_suffix(':').map_or((key, false), |key| (key, true));
+    if key.is_empty() {
+        return Err(format!("`{word}` has no name before the ="));
+    }
+    let raw = match RawValue::from_string(value.trim().to_owned()) {
+        Ok(raw) => raw,
+        Err(error) if forced => return Err(format!("the value of `{key}` is not JSON: {error}")),
+        Err(_) => serde_json::value::to_raw_value(value).map_err(|error| error.to_string())?,
+    };
+    Ok((key.to_owned(), raw))
+}
+
+fn object(pairs: &[(String, Box<RawValue>)]) -> Result<Box<RawValue>, String> {
+    let mut text = String::from("{");
+    for (position, (key, value)) in pairs.iter().enumerate() {
+        if position > 0 {
+            text.push(',');
+        }
+        text.push_str(&serde_json::to_string(key).map_err(|error| error.to_string())?);
+        text.push(':');
+        text.push_str(value.get());
+    }
+    text.push('}');
+    RawValue::from_string(text).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    fn arguments(words: &[&str]) -> Result<String, String> {
+        let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+        tool_arguments(&words).map(|raw| raw.get().to_owned())
+    }
+
+    #[test]
+    fn arguments_that_are_understood() {
+        for (words, json) in [
+            (&[][..], "{}"),
+            (&["{\"a\": 1}"], "{\"a\": 1}"),
+            (&[" {\"a\":1} "], "{\"a\":1}"),
+            (&["a=1"], r#"{"a":1}"#),
+            (&["a=1", "b=two"], r#"{"a":1,"b":"two"}"#),
+            (&["a=true", "b=null", "c=[1,2]"], r#"{"a":true,"b":null,"c":[1,2]}"#),
+            (&["a=\"1\""], r#"{"a":"1"}"#),
+            (&["a="], r#"{"a":""}"#),
+            (&["a=x=y"], r#"{"a":"x=y"}"#),
+            (&["a=Europe/Berlin"], r#"{"a":"Europe/Berlin"}"#),
+            (&["a:={\"x\":1}"], r#"{"a":{"x":1}}"#),
+            (&["a=  spaced "], r#"{"a":"  spaced "}"#),
+            (&["a\"b=1"], r#"{"a\"b":1}"#),
+            // Digits that no 64-bit number holds survive.
+            (&["id=123456789012345678901234567890"], r#"{"id":123456789012345678901234567890}"#),
+            (&["x=0.10000000000000000001"], r#"{"x":0.10000000000000000001}"#),
+        ] {
+            assert_eq!(arguments(words).as_deref(), Ok(json), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_are_not() {
+        for (words, why) in [
+            (&["a"][..], "neither k=v"),
+            (&["=1"], "no name"),
+            (&[":=1"], "no name"),
+            (&["a=1", "a=2"], "twice"),
+            (&["a:=nope"], "not JSON"),
+            (&["{\"a\":"], "not JSON"),
+            (&["{\"a\":1}", "b=2"], "neither k=v"),
+            (&["[1]"], "neither k=v"),
+        ] {
+            let error = arguments(words).unwrap_err();
+            assert!(error.contains(why), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        for (text, ms) in [
+            ("90", Some(90_000)),
+            ("90s", Some(90_000)),
+            ("2m", Some(120_000)),
+            ("1h", Some(3_600_000)),
+            ("1d", Some(86_400_000)),
+            ("500ms", Some(500)),
+            ("0", None),
+            ("8d", None),
+            ("99999999999999999999", None),
+            ("18446744073709551615d", None),
+            ("-1", None),
+            ("1.5", None),
+            ("s", None),
+            ("", None),
+        ] {
+            assert_eq!(duration(text).ok().map(milliseconds), ms, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn scopes() {
+        for (text, expected) in [
+            ("mesh", Some(Scope::Mesh)),
+            ("peer", Some(Scope::Peer)),
+            ("group:eng", Some(Scope::Group("eng".into()))),
+            ("groups:a, b", Some(Scope::Groups(vec!["a".into(), "b".into()]))),
+            ("role:lead", Some(Scope::Role("lead".into()))),
+            ("peers:x,y", Some(Scope::Peers(vec!["x".into(), "y".into()]))),
+            ("", None),
+            ("mesh:x", None),
+            ("group", None),
+            ("group:", None),
+            ("groups:a,,b", None),
+            ("everybody", None),
+        ] {
+            assert_eq!(scope(text).ok(), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn environment_variables() {
+        let good = env_var("_K1=a=b").unwrap();
+        assert_eq!((good.key.as_str(), good.value.expose()), ("_K1", "a=b"));
+        assert_eq!(env_var("K=").unwrap().value.expose(), "");
+        assert_eq!(env_var("K=$vault:key").unwrap_err(), "vault references are not supported yet");
+        for bad in ["K", "=v", "1K=v", "K-K=v", "K K=SECRET", "K=a\0SECRET"] {
+            let error = env_var(bad).unwrap_err();
+            assert!(!error.contains("SECRET"), "{bad:?}: {error}");
+        }
+        assert!(!format!("{good:?}").contains("a=b"));
+    }
+}

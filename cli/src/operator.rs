@@ -1,0 +1,216 @@
+//! The operator's view: the broker's HTTP side.
+//!
+//! Contract: a request carries the operator token, if one is found, to the broker's own address and nowhere else (no
+//! proxy, no redirect). The token comes from `CLAUDEMESH_OPERATOR_TOKEN`, else from the file that `claudemesh up` writes
+//! into its data directory. It is never printed.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use protocol::SecretString;
+use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::{Client, Url, redirect};
+
+use crate::endpoint::Endpoint;
+use crate::error::CliError;
+use crate::profile;
+use crate::text;
+
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long an answer may take, connecting included.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The longest answer that is read: a tree of tens of thousands of nodes.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// More than this is no token file.
+const MAX_TOKEN_BYTES: u64 = 4_096;
+
+/// The environment's token.
+const TOKEN_VARIABLE: &str = "CLAUDEMESH_OPERATOR_TOKEN";
+
+/// The token's file in the data directory.
+const TOKEN_FILE: &str = "operator.token";
+
+/// A client of the HTTP side.
+#[derive(Debug)]
+pub(crate) struct Operator {
+    http: Client,
+    root: Url,
+    endpoint: Endpoint,
+    token: Option<SecretString>,
+    token_file: PathBuf,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// The HTTP status.
+    pub(crate) status: u16,
+    /// The body.
+    pub(crate) body: String,
+}
+
+impl Operator {
+    /// A client for `endpoint`, with the token that is found here.
+    pub(crate) fn new(endpoint: Endpoint, data_dir: Option<&Path>) -> Result<Self, CliError> {
+        let token_file = data_directory(data_dir)?.join(TOKEN_FILE);
+        let builder = Client::builder()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT);
+        let builder = match &endpoint {
+            Endpoint::Unix { path } => builder.unix_socket(path.clone()),
+            Endpoint::Tcp { .. } => builder,
+        };
+        let http = builder.build().map_err(|error| CliError::failed(format!("cannot make an HTTP client: {error}")))?;
+        Ok(Self { http, root: endpoint.http_root()?, endpoint, token: find_token(&token_file)?, token_file })
+    }
+
+    /// Whether a token was found.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// `GET` of the path made of `segments` (each is encoded, so none can become two) with `query`. Any status but 401
+    /// and 403 is an answer.
+    pub(crate) async fn get(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Answer, CliError> {
+        let url = self.url(segments, query)?;
+        let mut request = self.http.get(url);
+        if let Some(token) = &self.token {
+            request = request.header(AUTHORIZATION, bearer(token)?);
+        }
+        let response = request.send().await.map_err(|error| self.describe(&error))?;
+        let status = response.status().as_u16();
+        if matches!(status, 401 | 403) {
+            return Err(self.unauthorised());
+        }
+        let body = self.body(response).await?;
+        Ok(Answer { status, body })
+    }
+
+    fn url(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Url, CliError> {
+        let mut url = self.root.clone();
+        url.path_segments_mut()
+            .map_err(|()| CliError::failed("the broker's address takes no path"))?
+            .pop_if_empty()
+            .extend(segments);
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        Ok(url)
+    }
+
+    async fn body(&self, mut response: reqwest::Response) -> Result<String, CliError> {
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.describe(&error))? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(CliError::failed(format!("the broker's answer is larger than {MAX_BODY_BYTES} bytes"))
+                    .hint("ask for less: --path, --depth"));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        String::from_utf8(body).map_err(|_| CliError::failed("the broker's answer is not UTF-8 text"))
+    }
+
+    fn unauthorised(&self) -> CliError {
+        let message = if self.has_token() {
+            "the broker does not accept this operator token"
+        } else {
+            "the broker asks for the operator token"
+        };
+        CliError::refused(message).hint(format!(
+            "set {TOKEN_VARIABLE}, or name the broker's data directory with --data-dir (looked for {})",
+            self.token_file.display()
+        ))
+    }
+
+    fn describe(&self, error: &reqwest::Error) -> CliError {
+        let endpoint = &self.endpoint;
+        let reason = text::line(&innermost(error));
+        if error.is_connect() {
+            return CliError::unreachable(format!("cannot reach the broker at {endpoint}: {reason}"))
+                .hint("is the broker running? claudemesh up");
+        }
+        if error.is_timeout() {
+            return CliError::timed_out(format!(
+                "no answer from the broker at {endpoint} within {} s",
+                REQUEST_TIMEOUT.as_secs()
+            ))
+            .hint("the broker is there and does not answer: look at its log");
+        }
+        CliError::unreachable(format!("the broker at {endpoint} broke off: {reason}"))
+            .hint("compare the mesh's brokerUrl in config.json with where the broker listens")
+    }
+}
+
+/// reqwest's own message repeats the URL; the cause that a person needs is at the end of the chain.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+fn bearer(token: &SecretString) -> Result<HeaderValue, CliError> {
+    let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
+        CliError::usage("the operator token holds characters that no header can carry")
+            .hint(format!("look at {TOKEN_VARIABLE}: one line of plain letters and digits"))
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The broker's data directory on this machine.
+fn data_directory(given: Option<&Path>) -> Result<PathBuf, CliError> {
+    match given {
+        Some(directory) => Ok(directory.to_owned()),
+        None => Ok(profile::home()?.join(".local/share/claudemesh")),
+    }
+}
+
+fn find_token(file: &Path) -> Result<Option<SecretString>, CliError> {
+    if let Some(token) = std::env::var(TOKEN_VARIABLE).ok().filter(|token| !token.is_empty()) {
+        return Ok(Some(token.into()));
+    }
+    let unreadable =
+        |error: &dyn std::fmt::Display| CliError::failed(format!("cannot read {}: {error}", file.display()));
+    match std::fs::metadata(file) {
+        Ok(metadata) if metadata.len() > MAX_TOKEN_BYTES => Err(unreadable(&"it is too large")),
+        Ok(_) => {
+            let text = std::fs::read_to_string(file).map_err(|error| unreadable(&error))?;
+            Ok(Some(text.trim()).filter(|token| !token.is_empty()).map(Into::into))
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) => Ok(None),
+        Err(error) => Err(unreadable(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn a_segment_cannot_become_two_nor_a_query() {
+        let endpoint = Endpoint::parse("ws://127.0.0.1:7900/ws").unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let operator = Operator::new(endpoint, Some(directory.path())).unwrap();
+        let url = operator.url(&["health", "a/b?c#d"], &[("path", "x&y=z".to_owned())]).unwrap();
+        assert_eq!(url.as_str(), "http://127.0.0.1:7900/health/a%2Fb%3Fc%23d?path=x%26y%3Dz");
+        assert_eq!(operator.url(&["tree"], &[]).unwrap().as_str(), "http://127.0.0.1:7900/tree");
+    }
+
+    #[test]
+    fn a_token_is_never_shown() {
+        let value = bearer(&"s3cret".into()).unwrap();
+        assert!(!format!("{value:?}").contains("s3cret"));
+        let error = bearer(&"two\nlines-s3cret".into()).unwrap_err();
+        assert!(!error.message.contains("s3cret"));
+    }
+}

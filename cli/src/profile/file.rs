@@ -1,0 +1,105 @@
+//! The effects: read within a bound, lock, replace atomically, look at permissions.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::CliError;
+
+/// More than this is no `config.json`.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// How long another command may hold the lock. A write takes milliseconds.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// How often the lock is tried.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// The file's content; `None` when there is none.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, CliError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("read", path, &error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| io_error("read", path, &error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
+        return Err(CliError::failed(format!(
+            "{} is larger than {MAX_BYTES} bytes; it was left as it is",
+            path.display()
+        )));
+    }
+    Ok(Some(bytes))
+}
+
+/// Whether group or others may read or write the file.
+pub(super) fn is_open_to_others(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+}
+
+/// Takes the directory's lock, and makes the directory first. Held until the file is dropped. The lock is on a file of
+/// its own: `config.json` itself is replaced by every write.
+pub(super) fn lock(directory: &Path) -> Result<File, CliError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(|error| io_error("create", directory, &error))?;
+    let path = directory.join("config.lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(|error| io_error("open", &path, &error))?;
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(LOCK_POLL),
+            Err(TryLockError::WouldBlock) => {
+                return Err(CliError::timed_out(format!(
+                    "another claudemesh has held {} for {} s",
+                    path.display(),
+                    LOCK_WAIT.as_secs()
+                )));
+            }
+            Err(TryLockError::Error(error)) => return Err(io_error("lock", &path, &error)),
+        }
+    }
+}
+
+/// Replaces the file in one step, so that a reader or a power cut sees the old or the new one, whole. Mode 0600 from
+/// its first byte on.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = Path::new(&temporary);
+    // A leftover of a crash: the lock says that nobody is writing it.
+    match fs::remove_file(temporary) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error("remove", temporary, &error)),
+    }
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(temporary)?;
+        file.write_all(bytes)?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        fs::rename(temporary, path)?;
+        match path.parent() {
+            Some(directory) => File::open(directory)?.sync_all(),
+            None => Ok(()),
+        }
+    };
+    write().map_err(|error| io_error("write", path, &error))
+}
+
+fn io_error(what: &str, path: &Path, error: &std::io::Error) -> CliError {
+    CliError::failed(format!("cannot {what} {}: {error}", path.display()))
+}

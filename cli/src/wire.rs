@@ -1,0 +1,335 @@
+//! The requests this program makes and the answers it reads, in the wire's own field names.
+//!
+//! Contract: a request type names its `type`, the `type` of its answer, and what the answer holds. Answers are read
+//! leniently (unknown fields ignored, optional ones optional) so that brokers of other versions can be talked to. Text in
+//! answers is [`Foreign`]; payloads that are passed on (arguments, results, schemas) are kept byte for byte.
+
+use std::collections::BTreeMap;
+
+use protocol::SecretString;
+use protocol::link::Source;
+use protocol::wire::Scope;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::text::Foreign;
+
+/// A message that gets an answer.
+pub(crate) trait Request: Serialize {
+    /// Its `type`.
+    const TYPE: &'static str;
+    /// The `type` of its answer.
+    const REPLY_TYPE: &'static str;
+    /// The answer.
+    type Reply: DeserializeOwned;
+}
+
+/// `mcp_deploy`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Deploy {
+    pub(crate) server_name: String,
+    pub(crate) source: Source,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) args: Vec<String>,
+    pub(crate) config: DeployConfig,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<Scope>,
+}
+
+impl Request for Deploy {
+    const TYPE: &'static str = "mcp_deploy";
+    const REPLY_TYPE: &'static str = "mcp_deploy_status";
+    type Reply = DeployStatus;
+}
+
+/// `mcp_deploy.config`.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct DeployConfig {
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "protocol::secret::reveal")]
+    pub(crate) env: BTreeMap<String, SecretString>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_mb: Option<u32>,
+    #[serde(skip_serializing_if = "Policy::is_default")]
+    pub(crate) policy: Policy,
+}
+
+/// `mcp_deploy.config.policy`: only what was asked for, the broker knows the defaults.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Policy {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) restart: Option<Restart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) max_restarts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) within_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) start_timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) retry: Option<Retry>,
+}
+
+impl Policy {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// When a service is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Restart {
+    /// Whenever it ends
+    Permanent,
+    /// When it ends badly
+    Transient,
+    /// Never
+    Temporary,
+}
+
+/// Whether a call may be repeated after its process died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Retry {
+    /// Once, when the tool says that repeating is harmless
+    Auto,
+    /// Never
+    Never,
+}
+
+/// `mcp_deploy_status`; several come for one deploy.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct DeployStatus {
+    pub(crate) status: Foreign,
+    #[serde(default)]
+    pub(crate) tools: Option<Vec<Tool>>,
+    #[serde(default)]
+    pub(crate) error: Option<Foreign>,
+    #[serde(default)]
+    pub(crate) progress: Option<Foreign>,
+    #[serde(default)]
+    pub(crate) log: Vec<Foreign>,
+}
+
+/// A tool, as its server describes it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Tool {
+    pub(crate) name: Foreign,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Foreign>,
+    /// All else, the schema first of all.
+    #[serde(flatten)]
+    pub(crate) rest: serde_json::Map<String, Value>,
+}
+
+/// `mcp_undeploy`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Undeploy {
+    pub(crate) server_name: String,
+}
+
+impl Request for Undeploy {
+    const TYPE: &'static str = "mcp_undeploy";
+    const REPLY_TYPE: &'static str = "mcp_deploy_status";
+    type Reply = DeployStatus;
+}
+
+/// `mcp_logs`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Logs {
+    pub(crate) server_name: String,
+    pub(crate) lines: u32,
+}
+
+impl Request for Logs {
+    const TYPE: &'static str = "mcp_logs";
+    const REPLY_TYPE: &'static str = "mcp_logs_result";
+    type Reply = LogLines;
+}
+
+/// `mcp_logs_result`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct LogLines {
+    pub(crate) lines: Vec<Foreign>,
+}
+
+/// `mcp_schema`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Schema {
+    pub(crate) server_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tool_name: Option<String>,
+}
+
+impl Request for Schema {
+    const TYPE: &'static str = "mcp_schema";
+    const REPLY_TYPE: &'static str = "mcp_schema_result";
+    type Reply = Tools;
+}
+
+/// `mcp_schema_result`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Tools {
+    pub(crate) tools: Vec<Tool>,
+}
+
+/// `mcp_catalog`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Catalog {}
+
+impl Request for Catalog {
+    const TYPE: &'static str = "mcp_catalog";
+    const REPLY_TYPE: &'static str = "mcp_catalog_result";
+    type Reply = Services;
+}
+
+/// `mcp_catalog_result`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Services {
+    pub(crate) services: Vec<Service>,
+}
+
+/// One service of the catalog.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Service {
+    pub(crate) name: Foreign,
+    #[serde(default)]
+    pub(crate) status: Foreign,
+    #[serde(default)]
+    pub(crate) tool_count: u64,
+    #[serde(default)]
+    pub(crate) deployed_by: Foreign,
+    #[serde(default)]
+    pub(crate) scope: Value,
+    #[serde(default)]
+    pub(crate) source_type: Foreign,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) version: Option<Foreign>,
+    #[serde(default)]
+    pub(crate) created_at: Foreign,
+    /// Milliseconds since 1970 at which its state began; older brokers do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) since_ms: Option<u64>,
+    /// All else, for `--json`.
+    #[serde(flatten)]
+    pub(crate) rest: serde_json::Map<String, Value>,
+}
+
+/// `mcp_call`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Call {
+    pub(crate) server_name: String,
+    pub(crate) tool_name: String,
+    pub(crate) args: Box<RawValue>,
+    pub(crate) timeout_ms: u64,
+    pub(crate) call_id: String,
+}
+
+impl Request for Call {
+    const TYPE: &'static str = "mcp_call";
+    const REPLY_TYPE: &'static str = "mcp_call_result";
+    type Reply = CallResult;
+}
+
+/// `mcp_call_result`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct CallResult {
+    #[serde(default)]
+    pub(crate) result: Option<Box<RawValue>>,
+    #[serde(default)]
+    pub(crate) error: Option<Foreign>,
+    /// A word for a failure of the mesh, a number for an error of the MCP server.
+    #[serde(default)]
+    pub(crate) error_code: Option<Value>,
+    #[serde(default)]
+    pub(crate) error_data: Option<Value>,
+    #[serde(default)]
+    pub(crate) attempts: Option<u64>,
+}
+
+/// What of a CallToolResult is shown to a person. Blocks stay raw: one that is malformed must not hide the others.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct ToolResult {
+    #[serde(default)]
+    pub(crate) content: Vec<Value>,
+    #[serde(default)]
+    pub(crate) structured_content: Option<Value>,
+    #[serde(default)]
+    pub(crate) is_error: bool,
+}
+
+/// `mcp_cancel`; it has no answer of its own, the call's answer says what became of it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Cancel {
+    pub(crate) call_id: String,
+}
+
+/// The `type` of [`Cancel`].
+pub(crate) const CANCEL_TYPE: &str = "mcp_cancel";
+
+/// The `type` of [`Progress`].
+pub(crate) const PROGRESS_TYPE: &str = "mcp_progress";
+
+/// `mcp_progress`: the MCP progress of one call.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Progress {
+    #[serde(default)]
+    pub(crate) call_id: String,
+    #[serde(default)]
+    pub(crate) progress: Option<f64>,
+    #[serde(default)]
+    pub(crate) total: Option<f64>,
+    #[serde(default)]
+    pub(crate) message: Option<Foreign>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+    use serde_json::{json, to_value};
+
+    #[test]
+    fn a_deploy_says_only_what_was_asked_for() {
+        let mut deploy = Deploy {
+            server_name: "time".into(),
+            source: Source::Uvx { package: "mcp-server-time".into() },
+            args: vec![],
+            config: DeployConfig::default(),
+            scope: None,
+        };
+        assert_eq!(
+            to_value(&deploy).unwrap(),
+            json!({"server_name": "time", "source": {"type": "uvx", "package": "mcp-server-time"}, "config": {}})
+        );
+        deploy.config.policy.restart = Some(Restart::Transient);
+        deploy.config.policy.retry = Some(Retry::Never);
+        deploy.config.memory_mb = Some(64);
+        deploy.config.env.insert("K".into(), "v".into());
+        assert_eq!(
+            to_value(&deploy).unwrap()["config"],
+            json!({"env": {"K": "v"}, "memory_mb": 64, "policy": {"restart": "transient", "retry": "never"}})
+        );
+    }
+
+    #[test]
+    fn calls_use_the_camel_case_names() {
+        let call = Call {
+            server_name: "s".into(),
+            tool_name: "t".into(),
+            args: RawValue::from_string("{}".into()).unwrap(),
+            timeout_ms: 5,
+            call_id: "c".into(),
+        };
+        assert_eq!(
+            to_value(call).unwrap(),
+            json!({"serverName": "s", "toolName": "t", "args": {}, "timeoutMs": 5, "callId": "c"})
+        );
+    }
+}

@@ -1,0 +1,251 @@
+//! Where a service's program comes from.
+//!
+//! Contract: a [`Source`] that passes [`Source::validate`] holds no text that a package manager or git could take for an
+//! option, a path or another kind of address. Programs are started with argument vectors, never through a shell; these
+//! rules keep the vectors meaning what they say.
+
+use serde::{Deserialize, Serialize};
+
+use crate::secret::{self, SecretString};
+
+/// Longest package specification; npm's own limit for a name is 214.
+const MAX_PACKAGE_BYTES: usize = 214;
+/// Longest address of a repository.
+const MAX_URL_BYTES: usize = 2_048;
+/// Longest branch name.
+const MAX_BRANCH_BYTES: usize = 255;
+/// Longest id of an uploaded file.
+const MAX_FILE_ID_BYTES: usize = 64;
+/// Most words of a command, and the longest of them.
+const MAX_ARGV: usize = 256;
+const MAX_ARG_BYTES: usize = 128 * 1024;
+/// Transports that git may be asked for. Which of them a runner uses is its operator's choice.
+const GIT_SCHEMES: [&str; 3] = ["https", "ssh", "file"];
+
+/// Where a program comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Source {
+    /// A package of the npm registry: `name`, `@scope/name`, either with `@version`.
+    Npx {
+        /// The specification.
+        package: String,
+    },
+    /// A package of the Python index: `name`, `name[extra]`, with `==version` or `@version`.
+    Uvx {
+        /// The specification.
+        package: String,
+    },
+    /// A git repository.
+    Git {
+        /// `https://…`, `ssh://…` or `user@host:path`.
+        url: String,
+        /// A branch or tag; none = the default branch.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        branch: Option<String>,
+        /// A token for the host.
+        #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "secret::reveal")]
+        auth: Option<SecretString>,
+    },
+    /// An uploaded archive.
+    Zip {
+        /// The id that the upload returned.
+        file_id: String,
+    },
+    /// A program that is already on the runner's machine.
+    Command {
+        /// The program and its first arguments.
+        argv: Vec<String>,
+    },
+}
+
+/// A source that is not used, and why.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`source.{field}` {problem}")]
+pub struct SourceError {
+    /// The member that is wrong.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: &'static str,
+}
+
+impl Source {
+    /// The word in `type`.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Npx { .. } => "npx",
+            Self::Uvx { .. } => "uvx",
+            Self::Git { .. } => "git",
+            Self::Zip { .. } => "zip",
+            Self::Command { .. } => "command",
+        }
+    }
+
+    /// Checks that no text can be taken for something else than what its member means.
+    ///
+    /// # Errors
+    /// The member and what is wrong with it; the text itself is not repeated.
+    pub fn validate(&self) -> Result<(), SourceError> {
+        let (field, checked) = match self {
+            Self::Npx { package } => ("package", npm_package(package)),
+            Self::Uvx { package } => ("package", python_package(package)),
+            Self::Git { url, branch, auth } => return git(url, branch.as_deref(), auth.as_ref()),
+            Self::Zip { file_id } => ("file_id", file_id_text(file_id)),
+            Self::Command { argv } => ("argv", command(argv)),
+        };
+        checked.map_err(|problem| SourceError { field, problem })
+    }
+}
+
+type Checked = Result<(), &'static str>;
+
+/// Refuses what is wrong in any field: nothing, too much, something invisible, an option.
+fn plain(text: &str, longest: usize) -> Checked {
+    if text.is_empty() {
+        Err("is empty")
+    } else if text.len() > longest {
+        Err("is too long")
+    } else if text.starts_with('-') {
+        Err("starts with `-` and would be taken for an option")
+    } else if text.chars().any(|c| c.is_whitespace() || crate::validate::is_hostile(c)) {
+        Err("contains a space or a control character")
+    } else {
+        Ok(())
+    }
+}
+
+fn require(holds: bool, problem: &'static str) -> Checked {
+    if holds { Ok(()) } else { Err(problem) }
+}
+
+fn npm_package(spec: &str) -> Checked {
+    plain(spec, MAX_PACKAGE_BYTES)?;
+    let (scope, rest) = match spec.strip_prefix('@') {
+        Some(scoped) => {
+            let (scope, rest) = scoped.split_once('/').ok_or("has a scope but no name")?;
+            (Some(scope), rest)
+        }
+        None => (None, spec),
+    };
+    let (name, version) = match rest.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (rest, None),
+    };
+    let part = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '~')
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._~-".contains(c))
+            && !text.contains("..")
+    };
+    require(scope.is_none_or(part) && part(name), "is not the name of an npm package")?;
+    require(
+        version.is_none_or(|v| {
+            !v.is_empty()
+                && !v.starts_with('-')
+                && !v.contains("..")
+                && v.chars().all(|c| c.is_ascii_alphanumeric() || "._+-^~*<>=|".contains(c))
+        }),
+        "has a version that is no version, range or tag",
+    )
+}
+
+fn python_package(spec: &str) -> Checked {
+    plain(spec, MAX_PACKAGE_BYTES)?;
+    let (requirement, version) = match spec.split_once("==").or_else(|| spec.split_once('@')) {
+        Some((requirement, version)) => (requirement, Some(version)),
+        None => (spec, None),
+    };
+    let (name, extras) = match requirement.split_once('[') {
+        Some((name, extras)) => (name, Some(extras.strip_suffix(']').ok_or("has an extra without its `]`")?)),
+        None => (requirement, None),
+    };
+    let part = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+            && !text.contains("..")
+    };
+    require(part(name), "is not the name of a Python package")?;
+    require(extras.is_none_or(|extras| extras.split(',').all(part)), "has an extra that is no name")?;
+    require(
+        version.is_none_or(|v| {
+            v.starts_with(|c: char| c.is_ascii_alphanumeric())
+                && !v.contains("..")
+                && v.chars().all(|c| c.is_ascii_alphanumeric() || "._+-!".contains(c))
+        }),
+        "has a version that is no version",
+    )
+}
+
+fn git(url: &str, branch: Option<&str>, auth: Option<&SecretString>) -> Result<(), SourceError> {
+    let wrong = |field| move |problem| SourceError { field, problem };
+    git_url(url).map_err(wrong("url"))?;
+    if let Some(branch) = branch {
+        git_branch(branch).map_err(wrong("branch"))?;
+    }
+    match auth {
+        Some(token) => plain(token.expose(), MAX_URL_BYTES).map_err(wrong("auth")),
+        None => Ok(()),
+    }
+}
+
+fn git_url(url: &str) -> Checked {
+    plain(url, MAX_URL_BYTES)?;
+    require(!url.contains("::"), "names a remote helper")?;
+    let host_part = |host: &str| {
+        host.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '[')
+            && host.chars().all(|c| c.is_ascii_alphanumeric() || ".-_:[]".contains(c))
+    };
+    let user_part = |user: &str| {
+        user.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+            && user.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    let climbs = |path: &str| path.split('/').any(|part| part == "..");
+    if let Some((scheme, rest)) = url.split_once("://") {
+        require(GIT_SCHEMES.contains(&scheme), "has a scheme other than https, ssh or file")?;
+        let (authority, path) = rest.split_once('/').ok_or("has no path")?;
+        require(!path.is_empty() && !path.starts_with('-') && !climbs(path), "has a path with `..` or `-` in front")?;
+        if scheme == "file" {
+            return require(authority.is_empty(), "names a host with the file scheme");
+        }
+        let (user, host) = authority.rsplit_once('@').map_or((None, authority), |(user, host)| (Some(user), host));
+        require(user.is_none_or(user_part), "has credentials in it; pass them as `auth`")?;
+        return require(host_part(host), "has no host");
+    }
+    let (authority, path) = url.split_once(':').ok_or("is neither a URL nor user@host:path")?;
+    let (user, host) = authority.split_once('@').ok_or("is neither a URL nor user@host:path")?;
+    require(user_part(user) && host_part(host), "is neither a URL nor user@host:path")?;
+    require(!path.is_empty() && !path.starts_with('-') && !climbs(path), "has a path with `..` or `-` in front")
+}
+
+fn git_branch(branch: &str) -> Checked {
+    plain(branch, MAX_BRANCH_BYTES)?;
+    let part =
+        |part: &str| !part.is_empty() && !part.starts_with('.') && !part.ends_with('.') && !part.ends_with(".lock");
+    require(
+        branch.split('/').all(part)
+            && !branch.contains("..")
+            && !branch.contains("@{")
+            && branch != "@"
+            && !branch.contains(['~', '^', ':', '?', '*', '[', '\\']),
+        "is not the name of a branch or tag",
+    )
+}
+
+fn file_id_text(id: &str) -> Checked {
+    plain(id, MAX_FILE_ID_BYTES)?;
+    require(id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_'), "is not the id of an uploaded file")
+}
+
+fn command(argv: &[String]) -> Checked {
+    let program = argv.first().ok_or("is empty")?;
+    require(!program.is_empty(), "starts with an empty word")?;
+    require(!program.starts_with('-'), "starts with `-` and would be taken for an option")?;
+    require(!program.chars().any(crate::validate::is_hostile), "names a program with a control character")?;
+    require(argv.len() <= MAX_ARGV, "has more than 256 words")?;
+    require(argv.iter().all(|word| word.len() <= MAX_ARG_BYTES), "has a word longer than 128 KiB")?;
+    require(argv.iter().all(|word| !word.contains('\0')), "contains a NUL character")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,234 @@
+//! What a client sends.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{DEFAULT_LOG_LINES, DeployConfig, MAX_LOG_LINES, Scope, null_is_default};
+use crate::identity::{PublicKey, SessionCert, Signature};
+use crate::source::Source;
+
+/// A request, by its `type`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ClientMessage<'a> {
+    /// The first message on a connection.
+    Hello(Box<Hello>),
+    /// Install, start and share a service.
+    McpDeploy(Box<McpDeploy>),
+    /// Stop and remove a service.
+    McpUndeploy(ServerName),
+    /// The last lines of a service's log.
+    McpLogs(McpLogs),
+    /// The tools of a service.
+    McpSchema(McpSchema),
+    /// The services that the peer may see.
+    McpCatalog,
+    /// Call a tool.
+    McpCall(McpCall<'a>),
+    /// Give a call up (ours).
+    McpCancel(McpCancel),
+    /// Who is present.
+    ListPeers,
+}
+
+impl<'a> ClientMessage<'a> {
+    /// Every `type`.
+    pub const TYPES: &'static [&'static str] = &[
+        "hello",
+        "mcp_deploy",
+        "mcp_undeploy",
+        "mcp_logs",
+        "mcp_schema",
+        "mcp_catalog",
+        "mcp_call",
+        "mcp_cancel",
+        "list_peers",
+    ];
+
+    /// Reads the message of a type; none if there is no such type.
+    pub(super) fn read(kind: &str, text: &'a str) -> Option<Result<Self, serde_json::Error>> {
+        Some(match kind {
+            "hello" => serde_json::from_str(text).map(Self::Hello),
+            "mcp_deploy" => serde_json::from_str(text).map(Self::McpDeploy),
+            "mcp_undeploy" => serde_json::from_str(text).map(Self::McpUndeploy),
+            "mcp_logs" => serde_json::from_str(text).map(Self::McpLogs),
+            "mcp_schema" => serde_json::from_str(text).map(Self::McpSchema),
+            "mcp_catalog" => serde_json::from_str(text).map(|Nothing {}| Self::McpCatalog),
+            "mcp_call" => serde_json::from_str(text).map(Self::McpCall),
+            "mcp_cancel" => serde_json::from_str(text).map(Self::McpCancel),
+            "list_peers" => serde_json::from_str(text).map(|Nothing {}| Self::ListPeers),
+            _ => return None,
+        })
+    }
+}
+
+/// A message without members of its own.
+#[derive(Deserialize)]
+struct Nothing {}
+
+/// Who comes, signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// The mesh to enter.
+    pub mesh_id: String,
+    /// The member that enters.
+    pub member_id: String,
+    /// The member's key.
+    pub pubkey: PublicKey,
+    /// The client's id of its session.
+    pub session_id: String,
+    /// The client's process.
+    pub pid: u32,
+    /// Where it works.
+    pub cwd: String,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// See [`crate::identity::HelloClaim`].
+    pub signature: Signature,
+    /// The session's key, its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_pubkey: Option<PublicKey>,
+    /// What peers see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub display_name: Option<String>,
+    /// The client's machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// What kind of peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_type: Option<PeerType>,
+    /// Through what it is connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// The model behind an `ai` peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Groups to join.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<Group>,
+    /// The member's statement about the session's key (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_cert: Option<SessionCert>,
+    /// What the connection is for (ours); none = a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SessionKind>,
+    /// Additions that the client understands (ours).
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+}
+
+/// What kind of peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PeerType {
+    /// A model.
+    Ai,
+    /// A person.
+    Human,
+    /// A bridge to something else.
+    Connector,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionKind {
+    /// A session that others see.
+    #[default]
+    Session,
+    /// The stdio server of one service.
+    Proxy,
+    /// A person's command; not shown among those present.
+    Cli,
+}
+
+/// A group, and the role in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Without `@`.
+    pub name: String,
+    /// Free text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+/// `mcp_deploy`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct McpDeploy {
+    /// Name of the service.
+    pub server_name: String,
+    /// Where its program comes from.
+    pub source: Source,
+    /// Arguments of its program (ours).
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// How it is configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<DeployConfig>,
+    /// With whom it is shared; none = with the deployer, or as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+}
+
+/// A message about a service that says no more than its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerName {
+    /// Name of the service.
+    pub server_name: String,
+}
+
+/// `mcp_logs`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpLogs {
+    /// Name of the service.
+    pub server_name: String,
+    /// How many lines; see [`McpLogs::wanted`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lines: Option<u32>,
+}
+
+impl McpLogs {
+    /// How many lines to send: [`DEFAULT_LOG_LINES`] unless asked, never more than [`MAX_LOG_LINES`].
+    #[must_use]
+    pub fn wanted(&self) -> u32 {
+        self.lines.unwrap_or(DEFAULT_LOG_LINES).min(MAX_LOG_LINES)
+    }
+}
+
+/// `mcp_schema`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpSchema {
+    /// Name of the service.
+    pub server_name: String,
+    /// One tool; none = all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_name: Option<String>,
+}
+
+/// `mcp_call`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct McpCall<'a> {
+    /// Name of the service.
+    pub server_name: String,
+    /// Name of the tool.
+    pub tool_name: String,
+    /// Its arguments, as they stand in the frame.
+    #[serde(borrow)]
+    pub args: &'a RawValue,
+    /// How long the caller waits (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Names the call in `mcp_cancel` and `mcp_progress` (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call_id: Option<String>,
+}
+
+/// `mcp_cancel`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct McpCancel {
+    /// The caller's own call.
+    pub call_id: String,
+}

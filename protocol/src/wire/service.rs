@@ -1,0 +1,122 @@
+//! Services, as peers ask for them and see them.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::null_is_default;
+use crate::link::{Policy, ServiceState, Tool};
+use crate::secret::{self, SecretString};
+
+/// How a service is configured.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeployConfig {
+    /// Its environment. An old client sends the values in clear; this message is then the one that carries them.
+    #[serde(
+        default,
+        deserialize_with = "null_is_default",
+        serialize_with = "secret::reveal",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
+    pub env: BTreeMap<String, SecretString>,
+    /// Memory in MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_mb: Option<u32>,
+    /// Processor cores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpus: Option<f64>,
+    /// Hosts that it may reach; none = no restriction was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_allow: Option<Vec<String>>,
+    /// What its program needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// How it is supervised (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Policy>,
+}
+
+/// What a program needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// Node.js.
+    Node,
+    /// Python.
+    Python,
+    /// Bun.
+    Bun,
+}
+
+/// With whom a service is shared: `"peer"`, `"mesh"`, `{"group": "g"}` and so on.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// With the member that deployed it.
+    #[default]
+    Peer,
+    /// With every member.
+    Mesh,
+    /// With these members, by name or key.
+    Peers(Vec<String>),
+    /// With a group.
+    Group(String),
+    /// With several groups.
+    Groups(Vec<String>),
+    /// With those of a role.
+    Role(String),
+}
+
+/// A service in `hello_ack`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServiceEntry {
+    /// Unique within the mesh.
+    pub name: String,
+    /// For people and models.
+    #[serde(default)]
+    pub description: String,
+    /// Where it stands.
+    pub status: ServiceState,
+    /// What it offers.
+    #[serde(default)]
+    pub tools: Vec<Tool>,
+    /// Who deployed it.
+    #[serde(default)]
+    pub deployed_by: String,
+}
+
+/// A service in `mcp_catalog_result`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CatalogEntry {
+    /// Unique within the mesh.
+    pub name: String,
+    /// `mcp`.
+    pub r#type: String,
+    /// For people and models.
+    #[serde(default)]
+    pub description: String,
+    /// Where it stands.
+    pub status: ServiceState,
+    /// How many tools it offers.
+    pub tool_count: u32,
+    /// Who deployed it.
+    pub deployed_by: String,
+    /// With whom it is shared.
+    pub scope: Scope,
+    /// `npx`, `uvx`, `git`, `zip` or `command`.
+    pub source_type: String,
+    /// What its program needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// ISO 8601.
+    pub created_at: String,
+    /// The exact version that runs (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Since when it has its status, milliseconds since the Unix epoch (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<u64>,
+    /// Why it has its status (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+}

@@ -1,0 +1,65 @@
+//! An instance: one MCP process and those who keep it.
+//!
+//! Owns one process at a time, under a generation that rises with each. Parent: the service. Children, rest_for_one with
+//! intensity 0, so that whatever ends takes the rest with it and the service's policy decides about another try:
+//!
+//! ```text
+//! instance:shared
+//! ├─ process   spawns, pumps stderr to the log, ends when nothing of the process is left
+//! ├─ mcp       handshake, tool list, then all traffic; opens the service's gate when it is ready
+//! └─ health    pings a silent server
+//! ```
+//!
+//! What a restart loses: everything but what the [`Entry`] keeps. Stop order: `health`; `mcp`, which closes the server's
+//! stdin; `process`, which then asks with SIGTERM and at last kills.
+
+mod cell;
+mod client;
+mod health;
+mod mcp;
+mod process;
+pub mod rpc;
+mod tools;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::link::RestartKind;
+use supervision::{Ack, Child, ChildSpec, Intensity, Restart, Shutdown, Strategy, Supervisor};
+
+pub use client::Client;
+
+use crate::service::{Entry, Means};
+use cell::Cell;
+
+/// The key of the instance that everybody shares.
+pub const SHARED: &str = "shared";
+/// The child that holds the process.
+pub(crate) const PROCESS: &str = "process";
+/// What a stop may take beyond the policy's time, which ends in a kill.
+const STOP_MARGIN: Duration = Duration::from_secs(20);
+/// Nothing here is restarted by itself.
+const NEVER: Intensity = Intensity::new(0, Duration::from_secs(1));
+
+/// The instance's own supervisor.
+pub(crate) fn supervisor(entry: &Arc<Entry>, means: &Arc<Means>) -> Supervisor {
+    let policy = &entry.spec.policy;
+    let start_timeout = Duration::from_millis(policy.start_timeout_ms);
+    // A transient service may end with code 0, and then nothing of it is restarted.
+    let restart = match policy.restart {
+        RestartKind::Transient => Restart::Transient,
+        RestartKind::Permanent | RestartKind::Temporary => Restart::Permanent,
+    };
+    let spec = |id: &str| ChildSpec::new(id).restart(restart).start_timeout(start_timeout);
+    let cell = Arc::new(Cell::new(entry, means));
+    let (for_mcp, for_health) = (Arc::clone(&cell), Arc::clone(entry));
+    let stop = Shutdown::Deadline(Duration::from_millis(policy.stop_timeout_ms) + STOP_MARGIN);
+    Supervisor::new(Strategy::RestForOne, NEVER)
+        .child(Child::task(spec(PROCESS).kind("process").ack(Ack::Explicit).shutdown(stop), move |life| {
+            process::run(life, Arc::clone(&cell))
+        }))
+        .child(Child::task(spec("mcp").kind("mcp").ack(Ack::Explicit), move |life| {
+            mcp::run(life, Arc::clone(&for_mcp))
+        }))
+        .child(Child::task(spec("health").kind("health"), move |life| health::run(life, Arc::clone(&for_health))))
+}

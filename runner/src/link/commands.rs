@@ -1,0 +1,116 @@
+//! Commands of a broker: each is answered by exactly one `done` (or `logs_result`).
+//!
+//! What takes time runs beside the session and outlives it: an unload that was begun is finished although its broker is
+//! gone. Each such job is bounded by the drain and stop limits of the services it is about.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::link::{Fence, Header, Outcome, ServiceSpec};
+
+use super::Desk;
+use super::fence::Verdict;
+use super::hello::NO_BODY;
+use super::port::Port;
+use crate::ending::Why;
+use crate::service::{CommandError, Key};
+
+/// How long the last answer may take to leave before the runner ends.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// What is to be done with a deployment.
+pub(super) enum Order {
+    Load(Box<ServiceSpec>),
+    Unload,
+    Restart,
+}
+
+/// Carries an order out, if its fence allows it.
+pub(super) fn order(
+    desk: &Arc<Desk>,
+    port: &Arc<Port>,
+    cmd: u64,
+    fence: Fence,
+    mesh: String,
+    service: String,
+    order: Order,
+) {
+    let (desk, port) = (Arc::clone(desk), Arc::clone(port));
+    actix_rt::spawn(async move {
+        let outcome = match fenced(&desk, &fence).await {
+            Some(refusal) => refusal,
+            None => outcome(carry_out(&desk, Key { mesh, service, deployment: fence.deployment }, order).await),
+        };
+        port.send(&Header::Done { cmd, outcome }, NO_BODY);
+    });
+}
+
+async fn carry_out(desk: &Desk, key: Key, order: Order) -> Result<(), CommandError> {
+    match order {
+        Order::Load(spec) if spec.deployment != key.deployment => {
+            Err(CommandError::Invalid("the fence names another deployment than the specification".to_owned()))
+        }
+        Order::Load(spec) => desk.directory.load(*spec).await,
+        Order::Unload => desk.directory.unload(&key).await,
+        Order::Restart => desk.directory.restart(&key).await,
+    }
+}
+
+async fn fenced(desk: &Desk, fence: &Fence) -> Option<Outcome> {
+    match desk.fencing.admit(&fence.store, fence.epoch, !desk.directory.is_empty()).await {
+        Ok(Verdict::Current | Verdict::Raise(_)) => None,
+        Ok(Verdict::Lower { epoch } | Verdict::Other { epoch, .. }) => Some(Outcome::Fenced { epoch }),
+        Err(error) => Some(Outcome::Error { code: "disk".to_owned(), message: error.to_string() }),
+    }
+}
+
+fn outcome(result: Result<(), CommandError>) -> Outcome {
+    match result {
+        Ok(()) => Outcome::Ok,
+        Err(error) => Outcome::Error { code: error.code().to_owned(), message: error.to_string() },
+    }
+}
+
+/// Answers with a service's last lines.
+pub(super) fn logs(desk: &Desk, port: &Port, cmd: u64, mesh: &str, service: &str, lines: u32) {
+    let lines = desk.directory.logs(mesh, service, usize::try_from(lines).unwrap_or(usize::MAX));
+    let answer = Header::LogsResult { cmd, lines };
+    if let Err(error) = port.try_send(&answer, NO_BODY) {
+        // A thousand lines of 8 KiB do not fit into a frame.
+        tracing::debug!(%error, "a log was cut to fit");
+        let Header::LogsResult { lines, .. } = answer else { return };
+        port.send(&Header::LogsResult { cmd, lines: fitting(lines) }, NO_BODY);
+    }
+}
+
+/// The newest lines that surely fit.
+fn fitting(lines: Vec<protocol::link::LogLine>) -> Vec<protocol::link::LogLine> {
+    // A byte of text becomes at most six in JSON.
+    const TEXT_BYTES: usize = protocol::link::MAX_HEADER_BYTES / 8;
+    const AROUND: usize = 64;
+    let mut left = TEXT_BYTES;
+    let mut kept: Vec<_> = lines
+        .into_iter()
+        .rev()
+        .take_while(|line| {
+            let fits = line.text.len() + AROUND <= left;
+            left = left.saturating_sub(line.text.len() + AROUND);
+            fits
+        })
+        .collect();
+    kept.reverse();
+    kept
+}
+
+/// Stops everything, answers, and ends the runner.
+pub(super) fn stop_all(desk: &Arc<Desk>, port: Option<&Arc<Port>>, cmd: u64) {
+    let (desk, port) = (Arc::clone(desk), port.cloned());
+    actix_rt::spawn(async move {
+        desk.directory.unload_all().await;
+        if let Some(port) = port {
+            port.send(&Header::Done { cmd, outcome: Outcome::Ok }, NO_BODY);
+            port.flushed(FLUSH_LIMIT).await;
+        }
+        desk.ending.ask(Why::Ordered);
+    });
+}

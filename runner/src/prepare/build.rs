@@ -1,0 +1,176 @@
+//! One build: the directory, the environment and the time its tools share.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::cache::Stage;
+use super::error::PrepareError;
+use super::words::clean;
+use crate::process::{self, Access, Command, ExitStatus, Launcher, Limits, OutputStream, RunError, Visible};
+
+/// Output of a tool that is kept for its answer or for the reason of its
+/// failure; the rest has been shown and is forgotten.
+const MAX_KEPT_BYTES: usize = 1024 * 1024;
+
+/// The time a whole preparation may take, waiting included.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deadline {
+    at: Instant,
+    limit: Duration,
+}
+
+impl Deadline {
+    pub(super) fn after(limit: Duration) -> Self {
+        // Past what a clock can name there is no limit to keep.
+        let far = Duration::from_secs(86_400);
+        let now = Instant::now();
+        Self { at: now.checked_add(limit).unwrap_or(now + far), limit }
+    }
+
+    /// Waits for `future`, at most until the deadline.
+    pub(super) async fn hold<T>(&self, step: &'static str, future: impl Future<Output = T>) -> Result<T, PrepareError> {
+        let held = tokio::time::timeout_at(self.at, future).await;
+        held.map_err(|_| self.passed(step))
+    }
+
+    fn remaining(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    fn passed(&self, step: &'static str) -> PrepareError {
+        PrepareError::TimedOut { step, limit: self.limit }
+    }
+}
+
+/// A tool to run, found on the operator's `PATH`.
+#[derive(Debug)]
+pub(super) struct Tool {
+    pub(super) name: &'static str,
+    pub(super) path: PathBuf,
+}
+
+/// How a tool ended, and what it said.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) status: ExitStatus,
+    pub(super) stdout: Vec<String>,
+    pub(super) stderr: Vec<String>,
+}
+
+/// Whether a tool's standard output is for people or is its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stdout {
+    Shown,
+    Answer,
+}
+
+/// What the tools of one build share.
+pub(super) struct Build<'a> {
+    pub(super) launcher: &'a Launcher,
+    pub(super) stage: &'a Stage,
+    pub(super) env: BTreeMap<OsString, OsString>,
+    pub(super) path: &'a OsStr,
+    pub(super) deadline: Deadline,
+    pub(super) on_line: &'a mut dyn FnMut(&str),
+}
+
+impl Build<'_> {
+    /// Says something of our own to whoever follows the build.
+    pub(super) fn say(&mut self, line: &str) {
+        (self.on_line)(line);
+    }
+
+    /// Runs a tool to its end. It sees the file system as the launcher shows
+    /// it, with this build's directory as the only place added, and gets this
+    /// build's environment and no secrets.
+    pub(super) async fn run(
+        &mut self,
+        tool: &Tool,
+        step: &'static str,
+        stdout: Stdout,
+        args: &[&OsStr],
+    ) -> Result<Finished, PrepareError> {
+        let command = self.command(&tool.path, args);
+        let mut said = [Kept::default(), Kept::default()];
+        let [out, err] = &mut said;
+        let on_line = &mut *self.on_line;
+        let mut sort = |stream: OutputStream, line: &str| {
+            let line = clean(line);
+            let (kept, shown) = match stream {
+                OutputStream::Stdout => (&mut *out, stdout == Stdout::Shown),
+                OutputStream::Stderr => (&mut *err, true),
+            };
+            if shown && !line.is_empty() {
+                on_line(&line);
+            }
+            kept.push(line);
+        };
+        let ended = process::run(self.launcher, &command, self.deadline.remaining(), &mut sort).await;
+        let status = ended.map_err(|error| match error {
+            RunError::TimedOut(_) => self.deadline.passed(step),
+            source @ RunError::Spawn(_) => PrepareError::Tool { program: tool.name, source },
+        })?;
+        let [out, err] = said;
+        Ok(Finished { status, stdout: out.lines, stderr: err.lines })
+    }
+
+    fn command(&self, program: &Path, args: &[&OsStr]) -> Command {
+        let argv = std::iter::once(program.as_os_str()).chain(args.iter().copied());
+        Command {
+            argv: argv.map(OsStr::to_owned).collect(),
+            env: self.env.clone(),
+            cwd: self.stage.work(),
+            visible: vec![Visible { path: self.stage.root().to_owned(), access: Access::ReadWrite }],
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Lines up to a bound. When it is reached the earlier half goes: an answer
+/// that long is of no use, and a reason stands at the end.
+#[derive(Debug, Default)]
+struct Kept {
+    lines: Vec<String>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn push(&mut self, line: String) {
+        self.bytes += line.len() + 1;
+        self.lines.push(line);
+        if self.bytes > MAX_KEPT_BYTES {
+            self.lines.drain(..self.lines.len() / 2);
+            self.bytes = self.lines.iter().map(|line| line.len() + 1).sum();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::arithmetic_side_effects, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_and_the_end_of_it() {
+        let mut kept = Kept::default();
+        for n in 0..100_000 {
+            kept.push(format!("{n} {}", "x".repeat(90)));
+            assert!(kept.bytes <= MAX_KEPT_BYTES);
+        }
+        assert!(kept.lines.last().unwrap().starts_with("99999 "));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_names_the_step_it_passed_in() {
+        let deadline = Deadline::after(Duration::from_secs(3));
+        assert_eq!(deadline.hold("working", async { 7 }).await.unwrap(), 7);
+        let error = deadline.hold("waiting", std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!(error.to_string(), "the time limit of 3s passed while waiting");
+        assert!(deadline.remaining().is_zero());
+        Deadline::after(Duration::MAX).hold("never", async {}).await.unwrap();
+    }
+}

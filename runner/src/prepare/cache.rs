@@ -1,0 +1,191 @@
+//! Installed packages on disk, shared by every runner that uses the directory.
+//!
+//! **Contract.** A package is in the cache completely or not at all: it is
+//! built in a staging directory, flushed to the disk, and then renamed. What is
+//! there is never changed afterwards. Whoever builds, publishes or cleans up
+//! holds the package's lock; looking needs none.
+//!
+//! ```text
+//! packages/<kind>/<package>/<version>/   one installation; `receipt.json` says how to start it
+//! resolved/<kind>/<package>.json         which exact version a specification meant
+//! staging/<kind>/<package>/<n>/          one build: home/ work/ pkg/
+//! locks/<kind>/<package>                 flock, one builder at a time
+//! ```
+
+mod index;
+mod lock;
+mod stage;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::error::PrepareError;
+pub(super) use lock::Lock;
+pub(super) use stage::Stage;
+
+const RECEIPT: &str = "receipt.json";
+/// Changes when a receipt's meaning does; packages with another are built anew.
+const RECEIPT_FORMAT: u32 = 1;
+/// No version of either registry comes near it.
+const MAX_VERSION_BYTES: usize = 128;
+
+/// Which tool a package belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Npx,
+    Uvx,
+}
+
+impl Kind {
+    pub(super) const ALL: [Self; 2] = [Self::Npx, Self::Uvx];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Npx => "npx",
+            Self::Uvx => "uvx",
+        }
+    }
+}
+
+/// A package as the cache knows it. `name` is one file name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Key {
+    kind: Kind,
+    name: String,
+}
+
+impl Key {
+    /// `parts` come from a validated specification. Joined by `+`, which no
+    /// package name contains, so that different packages have different keys.
+    pub(super) fn new(kind: Kind, parts: &[&str]) -> Self {
+        Self { kind, name: parts.join("+").replace('/', "+") }
+    }
+}
+
+/// How an installed program is started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Start {
+    /// By node, with these flags before the program.
+    Node {
+        /// From the program's own first line.
+        flags: Vec<String>,
+    },
+    /// By the python of the package's own environment.
+    Python,
+    /// By itself.
+    Direct,
+}
+
+/// What an installation was and how it is started: the last file written into
+/// it, so that its presence vouches for the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Receipt {
+    format: u32,
+    pub(super) version: String,
+    /// Relative to the installation.
+    pub(super) program: PathBuf,
+    pub(super) start: Start,
+}
+
+impl Receipt {
+    pub(super) fn new(version: String, program: PathBuf, start: Start) -> Self {
+        Self { format: RECEIPT_FORMAT, version, program, start }
+    }
+}
+
+/// A package that is in the cache.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Installed {
+    pub(super) directory: PathBuf,
+    pub(super) receipt: Receipt,
+}
+
+/// The python of an environment, relative to it.
+pub(super) const VENV_PYTHON: &str = "bin/python";
+
+/// The cache directory.
+#[derive(Debug, Clone)]
+pub(super) struct Cache {
+    root: PathBuf,
+}
+
+impl Cache {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The complete installation of this version, if there is one that can
+    /// still start: an environment whose system python is gone cannot.
+    pub(super) fn find(&self, key: &Key, version: &str) -> Option<Installed> {
+        let directory = self.installation(key, version);
+        let receipt: Receipt = serde_json::from_slice(&fs::read(directory.join(RECEIPT)).ok()?).ok()?;
+        let usable = receipt.format == RECEIPT_FORMAT
+            && receipt.version == version
+            && directory.join(&receipt.program).is_file()
+            && (receipt.start != Start::Python || directory.join(VENV_PYTHON).is_file());
+        usable.then_some(Installed { directory, receipt })
+    }
+
+    /// Moves what `stage` has built into its place. Blocks: it waits for the disk.
+    pub(super) fn publish(&self, stage: &Stage, key: &Key, receipt: Receipt) -> Result<Installed, PrepareError> {
+        let built = stage.package();
+        let directory = self.installation(key, &receipt.version);
+        let parent = directory.parent().unwrap_or(&self.root);
+        create(parent)?;
+        write_durably(&built.join(RECEIPT), &receipt)?;
+        // Thousands of files were written by a tool that flushed none of them.
+        // Without this a power cut could leave a renamed tree of empty files.
+        let flushed = File::open(&built).and_then(|root| Ok(nix::unistd::syncfs(root)?));
+        flushed.map_err(PrepareError::disk("flush", &built))?;
+        if directory.exists() {
+            let aside = stage.aside();
+            fs::rename(&directory, &aside).map_err(PrepareError::disk("replace", &directory))?;
+        }
+        fs::rename(&built, &directory).map_err(PrepareError::disk("publish", &directory))?;
+        let parent_flushed = File::open(parent).and_then(|parent| parent.sync_all());
+        parent_flushed.map_err(PrepareError::disk("flush", parent))?;
+        Ok(Installed { directory, receipt })
+    }
+
+    fn installation(&self, key: &Key, version: &str) -> PathBuf {
+        self.place("packages", key).join(version)
+    }
+
+    fn place(&self, area: &str, key: &Key) -> PathBuf {
+        self.root.join(area).join(key.kind.as_str()).join(&key.name)
+    }
+}
+
+/// Whether `version` may become part of a path and of a tool's argument.
+pub(super) fn is_plain_version(version: &str) -> bool {
+    version.len() <= MAX_VERSION_BYTES
+        && version.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && !version.contains("..")
+        && version.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '!' | '_'))
+}
+
+fn create(directory: &Path) -> Result<(), PrepareError> {
+    fs::create_dir_all(directory).map_err(PrepareError::disk("create", directory))
+}
+
+/// Replaces `file` so that a reader, or a power cut, finds the old content or
+/// the new, never half of it.
+fn write_durably(file: &Path, content: &impl Serialize) -> Result<(), PrepareError> {
+    let mut temporary = file.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let written = serde_json::to_vec_pretty(content).map_err(Into::into).and_then(|bytes| {
+        let mut open = File::create(&temporary)?;
+        open.write_all(&bytes)?;
+        open.sync_all()?;
+        fs::rename(&temporary, file)
+    });
+    written.map_err(PrepareError::disk("write", file))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! Turns a service's source into a program that can be started.
+//!
+//! **Contract.** [`Preparer::prepare`] answers within its time limit: with a
+//! program and its exact version, or with a [`PrepareError`] in the words of
+//! the tool that failed. A version that was prepared once is prepared again
+//! without any tool and without the network. Tools run as processes of their
+//! own (see [`crate::process`]) with an environment from a short list, never
+//! with a service's secrets, and may write into one directory that is deleted
+//! afterwards. Everything they print reaches the caller line by line.
+//!
+//! What a restart loses: builds under way. Their directories are removed by the
+//! next build of the package, or by the first build of the next runner.
+//!
+//! `npx`, `uvx` and `command` are one file per kind of source; `package` is the
+//! way packages go, `cache` where they end up, `build` what their tools share.
+
+mod build;
+mod cache;
+mod command;
+mod env;
+mod error;
+mod npx;
+mod package;
+mod runtimes;
+mod uvx;
+mod words;
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use protocol::source::Source;
+use tokio::sync::Semaphore;
+
+use self::cache::{Cache, Installed, Start, VENV_PYTHON};
+pub use self::env::{EnvSource, PASSED, PASSED_PREFIXES};
+pub use self::error::PrepareError;
+use self::npx::NpmPackage;
+use self::uvx::PyPackage;
+use crate::process::Launcher;
+
+/// Preparations that may wait for their turn, besides those under way.
+pub const MAX_WAITING: usize = 20;
+/// A sensible number of builds at once: they are bound by the network, and two
+/// leave the machine to the services.
+pub const BUILDS_AT_ONCE: usize = 2;
+
+/// What runs a prepared program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Runtime {
+    /// A package of the npm registry.
+    Node,
+    /// A package of the Python index.
+    Python,
+    /// A program of the operator's own.
+    Command,
+}
+
+impl Runtime {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Python => "python",
+            Self::Command => "command",
+        }
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A program that is ready to be started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prepared {
+    /// The exact version, to be passed as `known` the next time. Commands,
+    /// which have none, say `unversioned`.
+    pub version: String,
+    /// The absolute program and all its arguments.
+    pub argv: Vec<OsString>,
+    /// Directories the program needs to read.
+    pub visible: Vec<PathBuf>,
+    /// What runs it.
+    pub runtime: Runtime,
+    /// The `PATH` it should get: its own programs, then the operator's.
+    pub path_env: OsString,
+}
+
+/// Prepares sources; cheap to clone, and all clones share one queue.
+#[derive(Debug, Clone)]
+pub struct Preparer {
+    cache: Cache,
+    launcher: Launcher,
+    env: Arc<EnvSource>,
+    /// One permit for each preparation that builds or waits to.
+    waiting: Arc<Semaphore>,
+    /// One permit for each build under way.
+    building: Arc<Semaphore>,
+    /// Whether what a crash left was cleared.
+    swept: Arc<Once>,
+}
+
+impl Preparer {
+    /// `cache_dir` is absolute and is created when first needed. `env` is the
+    /// runner's environment, of which only a short list is used ([`PASSED`]).
+    pub fn new(cache_dir: PathBuf, launcher: Launcher, env: EnvSource, builds_at_once: usize) -> Self {
+        let builds = builds_at_once.clamp(1, Semaphore::MAX_PERMITS / 2);
+        Self {
+            cache: Cache::new(cache_dir),
+            launcher,
+            env: Arc::new(env),
+            waiting: Arc::new(Semaphore::new(builds + MAX_WAITING)),
+            building: Arc::new(Semaphore::new(builds)),
+            swept: Arc::new(Once::new()),
+        }
+    }
+
+    /// The program for `source`, installing it if it is not there yet.
+    ///
+    /// `known` is the exact version recorded when the service was prepared
+    /// before; without it a package is resolved anew. `args` follow the
+    /// program verbatim. `limit` covers everything, waiting included. Lines of
+    /// the tools, and some of our own, go to `on_line`.
+    ///
+    /// Dropping the future gives the build up: its tools are killed and its
+    /// directory is removed.
+    ///
+    /// # Errors
+    /// [`PrepareError`] says which step failed and why.
+    pub async fn prepare(
+        &self,
+        source: &Source,
+        known: Option<&str>,
+        args: &[String],
+        limit: Duration,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<Prepared, PrepareError> {
+        if args.iter().any(|argument| argument.contains('\0')) {
+            return Err(PrepareError::invalid("args", "contain a zero byte"));
+        }
+        match source {
+            Source::Npx { package } => {
+                let package = NpmPackage::parse(package)?;
+                let installed = self.obtain(&package, known, limit, on_line).await?;
+                self.program(&installed, Runtime::Node, args)
+            }
+            Source::Uvx { package } => {
+                let package = PyPackage::parse(package)?;
+                let installed = self.obtain(&package, known, limit, on_line).await?;
+                self.program(&installed, Runtime::Python, args)
+            }
+            Source::Command { argv } => command::prepare(argv, args, self.env.path()),
+            Source::Git { .. } => Err(PrepareError::Unsupported { what: "git" }),
+            Source::Zip { .. } => Err(PrepareError::Unsupported { what: "zip" }),
+        }
+    }
+
+    fn program(&self, installed: &Installed, runtime: Runtime, args: &[String]) -> Result<Prepared, PrepareError> {
+        let Installed { directory, receipt } = installed;
+        let program = directory.join(&receipt.program).into_os_string();
+        let mut argv = match &receipt.start {
+            Start::Node { flags } => {
+                let node = runtimes::require(&runtimes::NODE, self.env.path())?;
+                let flags = flags.iter().map(OsString::from);
+                std::iter::once(node.into_os_string()).chain(flags).collect()
+            }
+            Start::Python => vec![directory.join(VENV_PYTHON).into_os_string()],
+            Start::Direct => Vec::new(),
+        };
+        argv.push(program);
+        argv.extend(args.iter().map(OsString::from));
+        let own_programs = match runtime {
+            Runtime::Node => directory.join("node_modules/.bin"),
+            Runtime::Python | Runtime::Command => directory.join("bin"),
+        };
+        Ok(Prepared {
+            version: receipt.version.clone(),
+            argv,
+            visible: vec![directory.clone()],
+            runtime,
+            path_env: search_path(&own_programs, self.env.path()),
+        })
+    }
+}
+
+/// `first`, then the rest. A directory whose name contains the separator
+/// cannot be on a `PATH` and is left out.
+fn search_path(first: &Path, rest: &OsStr) -> OsString {
+    let all = std::iter::once(first.to_owned()).chain(std::env::split_paths(rest));
+    std::env::join_paths(all).unwrap_or_else(|_| rest.to_owned())
+}

@@ -1,0 +1,138 @@
+//! npm packages, run the way `npx` would: by their own program, under node.
+//!
+//! Unlike `npx`, which asks the registry at every start, an exact version is
+//! settled once and installed into a directory of its own.
+
+mod bin;
+mod spec;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+
+use self::spec::NpmSpec;
+use super::build::{Build, Finished, Stdout, Tool};
+use super::cache::{Key, Kind, Receipt};
+use super::error::PrepareError;
+use super::package::{Package, Unresolved};
+use super::{runtimes, words};
+
+/// Enough of a program to see its first line.
+const HEAD_BYTES: u64 = 256;
+/// A manifest larger than this is not read.
+const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A package of the npm registry.
+#[derive(Debug, Clone)]
+pub(super) struct NpmPackage {
+    spec: NpmSpec,
+}
+
+impl NpmPackage {
+    pub(super) fn parse(text: &str) -> Result<Self, PrepareError> {
+        NpmSpec::parse(text).map(|spec| Self { spec })
+    }
+}
+
+impl Package for NpmPackage {
+    type Tools = Tool;
+
+    fn key(&self) -> Key {
+        Key::new(Kind::Npx, &[&self.spec.name])
+    }
+
+    fn spec(&self) -> String {
+        match &self.spec.wanted {
+            Some(wanted) => format!("{}@{wanted}", self.spec.name),
+            None => self.spec.name.clone(),
+        }
+    }
+
+    fn exact(&self) -> Option<&str> {
+        self.spec.exact()
+    }
+
+    fn tools(&self, build: &Build<'_>) -> Result<Tool, PrepareError> {
+        runtimes::require(&runtimes::NODE, build.path)?;
+        let path = runtimes::require(&runtimes::NPM, build.path)?;
+        Ok(Tool { name: "npm", path })
+    }
+
+    async fn resolve(&self, npm: &Tool, build: &mut Build<'_>) -> Result<String, Unresolved> {
+        let spec = self.spec();
+        let args = ["view", "--json", "--", &spec, "version"].map(OsStr::new);
+        let asked = build.run(npm, "asking npm for a version", Stdout::Answer, &args).await?;
+        let said = words::of_npm(&asked.stderr);
+        if asked.status.success()
+            && let Some(version) = versions(&asked).as_deref().and_then(spec::choose)
+        {
+            return Ok(version.clone());
+        }
+        Err(Unresolved {
+            unreachable: words::npm_unreachable(&said),
+            error: PrepareError::Resolve { program: npm.name, spec, status: asked.status, words: said },
+        })
+    }
+
+    async fn install(&self, npm: &Tool, version: &str, build: &mut Build<'_>) -> Result<(), PrepareError> {
+        let root = build.stage.package();
+        fs::create_dir(&root).map_err(PrepareError::disk("create", &root))?;
+        let spec = format!("{}@{version}", self.spec.name);
+        // Given as options, these beat whatever the operator's settings say.
+        let options = [
+            "install",
+            "--location=project",
+            "--install-strategy=hoisted",
+            "--omit=dev",
+            "--no-audit",
+            "--no-dry-run",
+            "--no-fund",
+            "--no-package-lock",
+            "--no-save",
+            "--prefix",
+        ];
+        let mut args: Vec<&OsStr> = options.iter().map(OsStr::new).collect();
+        args.extend([root.as_os_str(), OsStr::new("--"), OsStr::new(&spec)]);
+        let installed = build.run(npm, "installing with npm", Stdout::Shown, &args).await?;
+        if !installed.status.success() {
+            return Err(PrepareError::Install {
+                program: npm.name,
+                spec,
+                status: installed.status,
+                words: words::of_npm(&installed.stderr),
+            });
+        }
+        Ok(())
+    }
+
+    fn receipt(&self, root: &Path, version: &str) -> Result<Receipt, PrepareError> {
+        let folder = Path::new("node_modules").join(&self.spec.name);
+        let manifest = read_manifest(&root.join(&folder).join("package.json"))?;
+        let program = folder.join(bin::choose(&manifest, &self.spec.name, self.spec.unscoped())?);
+        let file = root.join(&program);
+        let mut head = Vec::new();
+        let read = fs::File::open(&file).and_then(|open| open.take(HEAD_BYTES).read_to_end(&mut head));
+        read.map_err(PrepareError::disk("read", &file))?;
+        Ok(Receipt::new(version.to_owned(), program.clone(), bin::start(&program, &head)))
+    }
+}
+
+/// npm answers one version as a string, several as a list.
+fn versions(answer: &Finished) -> Option<Vec<String>> {
+    match serde_json::from_str(&answer.stdout.join("\n")).ok()? {
+        Value::String(version) => Some(vec![version]),
+        Value::Array(list) => list.into_iter().map(|item| item.as_str().map(str::to_owned)).collect(),
+        _ => None,
+    }
+}
+
+fn read_manifest(file: &Path) -> Result<Value, PrepareError> {
+    let mut bytes = Vec::new();
+    let read = fs::File::open(file)
+        .and_then(|open| open.take(MAX_MANIFEST_BYTES).read_to_end(&mut bytes))
+        .and_then(|_| Ok(serde_json::from_slice(&bytes)?));
+    read.map_err(PrepareError::disk("read", file))
+}

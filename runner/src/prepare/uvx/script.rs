@@ -1,0 +1,172 @@
+//! Which script of an installed distribution is the one to run, read from the
+//! distribution's own records inside a virtual environment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::spec::normalise;
+use crate::prepare::cache::Start;
+use crate::prepare::error::PrepareError;
+
+/// What an installed distribution says about itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Distribution {
+    /// The exact version, from its metadata.
+    pub(super) version: String,
+    /// Its scripts in the environment's `bin`, and how each is started.
+    pub(super) scripts: Vec<(String, Start)>,
+}
+
+/// Reads the distribution called `name` in the environment `venv`; `None` when
+/// there is none.
+pub(super) fn read(venv: &Path, name: &str) -> Result<Option<Distribution>, PrepareError> {
+    let Some((info, version)) = find_info(venv, name)? else {
+        return Ok(None);
+    };
+    // Both files may be absent: a distribution without scripts, or one whose
+    // installer left no record.
+    let entry_points = fs::read_to_string(info.join("entry_points.txt")).unwrap_or_default();
+    let record = fs::read_to_string(info.join("RECORD")).unwrap_or_default();
+    Ok(Some(Distribution { version, scripts: scripts(&entry_points, &record) }))
+}
+
+fn find_info(venv: &Path, name: &str) -> Result<Option<(PathBuf, String)>, PrepareError> {
+    let wanted = normalise(name);
+    for python in entries(&venv.join("lib"))? {
+        for info in entries(&python.join("site-packages"))? {
+            if info.extension().is_none_or(|ending| ending != "dist-info") {
+                continue;
+            }
+            let file = info.join("METADATA");
+            let metadata = fs::read_to_string(&file).map_err(PrepareError::disk("read", &file))?;
+            if header(&metadata, "Name").is_some_and(|found| normalise(found) == wanted) {
+                return Ok(header(&metadata, "Version").map(|version| (info, version.to_owned())));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>, PrepareError> {
+    let failed = || PrepareError::disk("read", directory);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(failed())? {
+        paths.push(entry.map_err(failed())?.path());
+    }
+    Ok(paths)
+}
+
+/// A header of the metadata, which ends at the first empty line.
+fn header<'a>(metadata: &'a str, name: &str) -> Option<&'a str> {
+    metadata
+        .lines()
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_once(':'))
+        .find(|(found, _)| found.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value.trim())
+}
+
+/// Console scripts run under the environment's python; other files the
+/// distribution put into `bin` (compiled programs, mostly) run as they are.
+fn scripts(entry_points: &str, record: &str) -> Vec<(String, Start)> {
+    let mut found: Vec<(String, Start)> = Vec::new();
+    let mut console = false;
+    for line in entry_points.lines().map(str::trim) {
+        if line.starts_with('[') {
+            console = line == "[console_scripts]";
+        } else if let Some((name, _)) = line.split_once('=').filter(|_| console) {
+            found.push((name.trim().to_owned(), Start::Python));
+        }
+    }
+    for line in record.lines() {
+        let file = line.split(',').next().unwrap_or_default();
+        if let Some(name) = file.strip_prefix("../../../bin/")
+            && !found.iter().any(|(known, _)| known == name)
+        {
+            found.push((name.to_owned(), Start::Direct));
+        }
+    }
+    found.retain(|(name, _)| !name.is_empty() && !name.contains('/') && name != "..");
+    found
+}
+
+/// The script called like the package, or else the only one.
+pub(super) fn choose(distribution: &Distribution, package: &str) -> Result<(String, Start), PrepareError> {
+    let wanted = normalise(package);
+    let none = |why| PrepareError::NoBinary {
+        package: package.to_owned(),
+        why,
+        found: distribution.scripts.iter().map(|(name, _)| name.clone()).collect(),
+    };
+    let named = distribution.scripts.iter().find(|(name, _)| normalise(name) == wanted);
+    match (named, distribution.scripts.as_slice()) {
+        (Some(script), _) | (None, [script]) => Ok(script.clone()),
+        (None, []) => Err(none("it has no console script; it is a library")),
+        (None, _) => Err(none("several scripts, and none is called like the package")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    fn distribution(scripts: &[(&str, Start)]) -> Distribution {
+        Distribution {
+            version: "1".to_owned(),
+            scripts: scripts.iter().map(|(n, s)| ((*n).to_owned(), s.clone())).collect(),
+        }
+    }
+
+    #[test]
+    fn scripts_come_from_both_records() {
+        let entry_points =
+            "[gui_scripts]\nwin = a:b\n[console_scripts]\nmy-tool = pkg.cli:main\nother=x:y [extra]\n[x]\nz = 1\n";
+        let record =
+            "../../../bin/my-tool,sha256=x,1\n../../../bin/native,,\npkg/__init__.py,,\n../../../bin/../evil,,\n";
+        let names: Vec<_> = scripts(entry_points, record);
+        assert_eq!(
+            names,
+            [
+                ("my-tool".to_owned(), Start::Python),
+                ("other".to_owned(), Start::Python),
+                ("native".to_owned(), Start::Direct),
+            ]
+        );
+    }
+
+    #[test]
+    fn choice_table() {
+        let table = [
+            (vec![("my_server", Start::Python), ("x", Start::Python)], Ok("my_server")),
+            (vec![("serve", Start::Python)], Ok("serve")),
+            (vec![("My.Server", Start::Direct), ("x", Start::Python)], Ok("My.Server")),
+            (vec![], Err("library")),
+            (vec![("a", Start::Python), ("b", Start::Python)], Err("it has a, b")),
+        ];
+        for (scripts, expected) in table {
+            match (choose(&distribution(&scripts), "my-server"), expected) {
+                (Ok((name, _)), Ok(expected)) => assert_eq!(name, expected),
+                (Err(error), Err(expected)) => {
+                    assert!(error.to_string().contains(expected), "{error}")
+                }
+                (got, expected) => panic!("{got:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_metadata_and_not_the_folder_gives_the_version() {
+        let venv = tempfile::tempdir().unwrap();
+        let site = venv.path().join("lib/python3.11/site-packages");
+        for (folder, name, version) in
+            [("other-1.dist-info", "other", "1"), ("my_server-9.dist-info", "My.Server", "2.0")]
+        {
+            fs::create_dir_all(site.join(folder)).unwrap();
+            let text = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nVersion: 7\n");
+            fs::write(site.join(folder).join("METADATA"), text).unwrap();
+        }
+        assert_eq!(read(venv.path(), "my-server").unwrap().unwrap().version, "2.0");
+        assert_eq!(read(venv.path(), "absent").unwrap(), None);
+    }
+}

@@ -1,0 +1,158 @@
+//! One call as the gate sees it, and what becomes of it when its process dies.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use protocol::link::FailCode;
+use serde::Deserialize;
+
+use super::Repeatable;
+
+/// Methods that only read, by the protocol's own definition.
+const READING_METHODS: &[&str] = &[
+    "ping",
+    "tools/list",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+];
+
+/// Who asked: a link session and its own id for the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// The session, unique in the life of this program.
+    pub session: u64,
+    /// What the session calls it.
+    pub id: u64,
+}
+
+/// A call as it arrives.
+#[derive(Debug, Clone)]
+pub struct Submit {
+    /// Who asked.
+    pub origin: Origin,
+    /// JSON-RPC method.
+    pub method: String,
+    /// Raw JSON, empty for none.
+    pub params: Bytes,
+    /// Time that is left.
+    pub timeout: Duration,
+    /// Whether it may be written to a second process.
+    pub retry: bool,
+    /// Processes that saw it before.
+    pub attempts_before: u8,
+}
+
+/// What a caller gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// The result as the server gave it.
+    Result(Bytes),
+    /// The error object as the server gave it.
+    Error(Bytes),
+    /// The server gave no answer.
+    Failed {
+        /// Why, for a program.
+        code: FailCode,
+        /// Why, for a person.
+        message: String,
+    },
+}
+
+impl Answer {
+    /// An answer that is not the server's.
+    pub fn failed(code: FailCode, message: impl Into<String>) -> Self {
+        Self::Failed { code, message: message.into() }
+    }
+}
+
+/// How far a call got with the present process. The list that was in force is kept with the call, so that a later
+/// list cannot make a call repeatable after the fact.
+#[derive(Debug)]
+pub(super) enum Progress {
+    Waiting,
+    Sent { repeatable: Repeatable },
+    Written { repeatable: Repeatable },
+}
+
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) origin: Origin,
+    pub(super) method: String,
+    pub(super) params: Bytes,
+    pub(super) deadline: Duration,
+    /// When the call is answered for want of time: the deadline, or the end of its waiting.
+    pub(super) due: Duration,
+    pub(super) retry: bool,
+    pub(super) attempts: u8,
+    pub(super) progress: Progress,
+}
+
+impl Call {
+    pub(super) fn new(submit: Submit, deadline: Duration) -> Self {
+        Self {
+            origin: submit.origin,
+            method: submit.method,
+            params: submit.params,
+            deadline,
+            due: deadline,
+            retry: submit.retry,
+            attempts: submit.attempts_before,
+            progress: Progress::Waiting,
+        }
+    }
+
+    pub(super) fn wait_until(&mut self, at: Duration) {
+        self.due = self.deadline.min(at);
+    }
+
+    pub(super) fn is_in_flight(&self) -> bool {
+        !matches!(self.progress, Progress::Waiting)
+    }
+
+    pub(super) fn mark_written(&mut self) {
+        let progress = std::mem::replace(&mut self.progress, Progress::Waiting);
+        self.progress = match progress {
+            Progress::Sent { repeatable } => {
+                self.attempts = self.attempts.saturating_add(1);
+                Progress::Written { repeatable }
+            }
+            other @ (Progress::Waiting | Progress::Written { .. }) => other,
+        };
+    }
+
+    /// What the caller is told when the process died; `None` when the call may go to the next one (`again`: if there
+    /// will be one).
+    pub(super) fn verdict(&self, again: bool) -> Option<Answer> {
+        match &self.progress {
+            Progress::Waiting | Progress::Sent { .. } if again => None,
+            Progress::Waiting | Progress::Sent { .. } => {
+                Some(Answer::failed(FailCode::NotRunning, "the service stopped before the call reached it"))
+            }
+            Progress::Written { .. } if self.attempts >= 2 => Some(Answer::failed(
+                FailCode::Poison,
+                "two processes of the service died while they worked on this call; it is not tried again",
+            )),
+            Progress::Written { repeatable } if again && self.retry && self.is_repeatable(repeatable) => None,
+            Progress::Written { .. } => Some(Answer::failed(
+                FailCode::OutcomeUnknown,
+                "the service died while it worked on this call; whether it took effect is unknown",
+            )),
+        }
+    }
+
+    fn is_repeatable(&self, tools: &Repeatable) -> bool {
+        if self.method != "tools/call" {
+            return READING_METHODS.contains(&self.method.as_str());
+        }
+        // Read only now: on the way out nothing of the parameters is parsed.
+        #[derive(Deserialize)]
+        struct Named {
+            name: String,
+        }
+        serde_json::from_slice::<Named>(&self.params).is_ok_and(|named| tools.contains(&named.name))
+    }
+}

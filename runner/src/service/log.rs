@@ -1,0 +1,123 @@
+//! The log of a service: its last lines, whatever process or deployment said them.
+//!
+//! Contract: pure (the time is passed). At most [`LINES_MAX`] lines of at most [`LINE_BYTES_MAX`] bytes are kept, and at
+//! most [`BYTES_PER_SECOND_MAX`] are taken in a second; what was cut or left out is said in the log itself.
+
+use std::collections::VecDeque;
+
+use protocol::link::{LogLine, LogStream};
+
+/// Lines that are kept.
+pub const LINES_MAX: usize = 1_000;
+/// Longest line; the rest of it is cut.
+pub const LINE_BYTES_MAX: usize = 8 * 1_024;
+/// Text taken within one second; further lines of that second are left out.
+pub const BYTES_PER_SECOND_MAX: usize = 1_024 * 1_024;
+const SECOND_MS: u64 = 1_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Log {
+    lines: VecDeque<LogLine>,
+    second_ms: u64,
+    bytes: usize,
+    left_out: u64,
+}
+
+impl Log {
+    /// Takes a line (without its newline), said at `at_ms` (Unix milliseconds).
+    pub fn push(&mut self, at_ms: u64, stream: LogStream, text: &str) {
+        if at_ms.saturating_sub(self.second_ms) >= SECOND_MS || at_ms < self.second_ms {
+            self.say_what_was_left_out(at_ms);
+            self.second_ms = at_ms;
+            self.bytes = 0;
+        }
+        let text = clip(text);
+        if self.bytes + text.len() > BYTES_PER_SECOND_MAX {
+            self.left_out += 1;
+            return;
+        }
+        self.bytes += text.len();
+        self.keep(LogLine { at_ms, stream, text });
+    }
+
+    /// The last `count` lines, oldest first.
+    #[must_use]
+    pub fn last(&self, count: usize) -> Vec<LogLine> {
+        let notice = (self.left_out > 0 && count > 0).then(|| notice(self.second_ms, self.left_out));
+        let count = count - usize::from(notice.is_some());
+        self.lines.iter().skip(self.lines.len().saturating_sub(count)).cloned().chain(notice).collect()
+    }
+
+    fn say_what_was_left_out(&mut self, at_ms: u64) {
+        let left_out = std::mem::take(&mut self.left_out);
+        if left_out > 0 {
+            self.keep(notice(at_ms, left_out));
+        }
+    }
+
+    fn keep(&mut self, line: LogLine) {
+        if self.lines.len() >= LINES_MAX {
+            self.lines.pop_front();
+        }
+        self.lines.push_back(line);
+    }
+}
+
+fn notice(at_ms: u64, left_out: u64) -> LogLine {
+    let text = format!("[{left_out} lines left out: more than {BYTES_PER_SECOND_MAX} bytes in a second]");
+    LogLine { at_ms, stream: LogStream::System, text }
+}
+
+fn clip(text: &str) -> String {
+    if text.len() <= LINE_BYTES_MAX {
+        return text.to_owned();
+    }
+    let mut end = LINE_BYTES_MAX;
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let kept = text.get(..end).unwrap_or_default();
+    format!("{kept} [cut: {} bytes more]", text.len() - end)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn keeps_the_last_thousand() {
+        let mut log = Log::default();
+        for n in 0..LINES_MAX + 5 {
+            log.push(1, LogStream::Stderr, &n.to_string());
+        }
+        let lines = log.last(LINES_MAX * 2);
+        assert_eq!((lines.len(), lines[0].text.as_str(), lines[LINES_MAX - 1].text.as_str()), (LINES_MAX, "5", "1004"));
+        assert_eq!(log.last(2)[0].text, "1003");
+        assert!(log.last(0).is_empty());
+    }
+
+    #[test]
+    fn h46_long_lines_are_cut_with_a_notice_and_never_inside_a_character() {
+        let mut log = Log::default();
+        log.push(1, LogStream::Stderr, &"é".repeat(LINE_BYTES_MAX));
+        let text = &log.last(1)[0].text;
+        assert!(text.len() < LINE_BYTES_MAX + 64);
+        assert!(text.ends_with("[cut: 8192 bytes more]"), "{text}");
+    }
+
+    #[test]
+    fn h46_a_flood_is_left_out_with_a_notice() {
+        let mut log = Log::default();
+        let line = "x".repeat(4_096);
+        for _ in 0..300 {
+            log.push(500, LogStream::Stderr, &line);
+        }
+        assert_eq!(log.last(1)[0].text, "[44 lines left out: more than 1048576 bytes in a second]");
+        log.push(2_000, LogStream::Stderr, "after");
+        let tail = log.last(2);
+        assert_eq!((tail[0].stream, tail[1].text.as_str()), (LogStream::System, "after"));
+        assert!(tail[0].text.contains("44 lines"));
+    }
+}

@@ -1,0 +1,34 @@
+//! Services: what was loaded, what of it runs, and what it is asked.
+//!
+//! Owns one [`Entry`] for each deployment that a broker loaded, kept by the [`Directory`]. Parent: the root. Children:
+//! the dynamic set `services` holds one static supervisor for each entry,
+//!
+//! ```text
+//! services                          dynamic
+//! └─ <mesh>:<service>@<deployment>  one_for_one, the intensity and back-off of the deployment's policy
+//!    ├─ calls                       task: the gate's clock
+//!    ├─ prepare                     task, transient: source → program; not run again by the restart of an instance
+//!    └─ instance:shared             rest_for_one, intensity 0: process → mcp → health (see `instance`)
+//! ```
+//!
+//! The set parks a service at its first abnormal exit: one that never was ready is `failed`, one that was is `crashed`.
+//! What a restart loses: calls before the process get a definite answer (see [`gate`]); the log, the queue of calls and
+//! the tool list survive. When the set itself restarts, it starts every entry again. Two deployments of one service may
+//! be here at once, during an update; they share the log and the data directory.
+
+mod board;
+mod child;
+mod directory;
+mod entry;
+pub mod gate;
+pub mod log;
+mod observe;
+mod spec;
+pub mod state;
+mod tasks;
+
+pub use board::{Board, Callers};
+pub use directory::{CommandError, Directory, SERVICES_MAX};
+pub(crate) use entry::lock;
+pub use entry::{Entry, Key};
+pub use spec::Means;

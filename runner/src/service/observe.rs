@@ -1,0 +1,102 @@
+//! From what supervisors say to what it means for a service.
+//!
+//! Three observers look at three heights: the set sees the service as a whole, the service's supervisor sees its parts,
+//! the instance's supervisor sees the process.
+
+use std::sync::{Arc, Weak};
+
+use supervision::{ChildEvent, ExitReason, NodeState, Observer, Transition};
+
+use super::entry::Entry;
+use super::spec::{INSTANCE, PREPARE};
+use super::state::Event;
+use crate::instance::PROCESS;
+
+/// Sees the service as a member of the set.
+pub(super) fn member(entry: &Entry, transition: &Transition) {
+    let event = match transition {
+        Transition::Starting if entry.state().is_final() => Event::RestartByHand,
+        // The parts speak for themselves.
+        Transition::Starting | Transition::Ready => return,
+        Transition::Restarting { exit, delay } => down(exit, *delay),
+        Transition::Parked { exit, state: NodeState::Failed } => Event::Failed { reason: plain(exit) },
+        Transition::Parked { exit, .. } => Event::Crashed { reason: plain(exit) },
+        Transition::Stopping if entry.is_leaving() => return,
+        Transition::Stopping => Event::RestartByHand,
+        Transition::Stopped { .. } if entry.is_leaving() => Event::Gone,
+        Transition::Stopped { .. } => return,
+    };
+    entry.happened(&event);
+}
+
+/// Sees the parts of a service.
+pub(super) struct Parts(pub(super) Weak<Entry>);
+
+impl Observer for Parts {
+    fn on(&self, event: &ChildEvent) {
+        let Some(entry) = self.0.upgrade() else { return };
+        let event = match (event.id.as_str(), &event.transition) {
+            (PREPARE, Transition::Starting) => Event::Prepare,
+            (INSTANCE, Transition::Starting) => Event::Start,
+            (INSTANCE, Transition::Ready) => Event::Ready,
+            (INSTANCE, Transition::Restarting { exit, delay }) => down(exit, *delay),
+            // A temporary instance is not started again, whatever its end.
+            (INSTANCE, Transition::Stopped { exit }) if !entry.is_leaving() && *exit != ExitReason::Shutdown => {
+                Event::Ended { reason: plain(exit) }
+            }
+            _ => return,
+        };
+        entry.happened(&event);
+    }
+}
+
+/// Sees the process of an instance.
+pub(super) struct Program(pub(super) Weak<Entry>);
+
+impl Observer for Program {
+    fn on(&self, event: &ChildEvent) {
+        let Some(entry) = self.0.upgrade() else { return };
+        if let (PROCESS, Transition::Stopped { exit: ExitReason::Normal }) = (event.id.as_str(), &event.transition) {
+            entry.happened(&Event::Ended { reason: "it ended normally, and its policy wants no restart".to_owned() });
+        }
+    }
+}
+
+fn down(exit: &ExitReason, delay: std::time::Duration) -> Event {
+    Event::Down { reason: plain(exit), delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) }
+}
+
+/// The innermost cause, in the words of whoever failed.
+pub(super) fn plain(exit: &ExitReason) -> String {
+    match exit {
+        ExitReason::StartFailed { reason, .. } => plain(reason),
+        ExitReason::Intensity { last, .. } => plain(last),
+        ExitReason::Error(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn parts(entry: &Arc<Entry>) -> Arc<dyn Observer> {
+    Arc::new(Parts(Arc::downgrade(entry)))
+}
+
+pub(super) fn program(entry: &Arc<Entry>) -> Arc<dyn Observer> {
+    Arc::new(Program(Arc::downgrade(entry)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use supervision::ChildId;
+
+    #[test]
+    fn h15_the_reason_is_the_innermost_cause() {
+        let id = |text: &str| ChildId::try_from(text).unwrap();
+        let process = ExitReason::Error("exit code 3".to_owned());
+        let instance = ExitReason::Intensity { child: id("process"), last: Box::new(process) };
+        let service = ExitReason::StartFailed { child: id("instance:shared"), reason: Box::new(instance) };
+        assert_eq!(plain(&service), "exit code 3");
+        assert_eq!(plain(&ExitReason::StartTimeout), "not ready within the start timeout");
+    }
+}

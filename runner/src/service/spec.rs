@@ -1,0 +1,59 @@
+//! The child specification of a service, from its deployment's policy.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::link::{Policy, RestartKind};
+use supervision::{Ack, Backoff, Intensity, Restart};
+
+use crate::prepare::Preparer;
+use crate::process::Launcher;
+
+/// The part that turns a source into a program.
+pub(super) const PREPARE: &str = "prepare";
+/// The part that runs it for everybody.
+pub(super) const INSTANCE: &str = "instance:shared";
+/// Delays are scattered by this share, so that services that fell together do not rise together.
+const JITTER: f64 = 0.2;
+/// A preparation keeps its own time; this is for one that does not.
+pub(super) const BUILD_MARGIN: Duration = Duration::from_secs(10);
+
+/// What services are made with.
+pub struct Means {
+    /// Starts processes.
+    pub launcher: Launcher,
+    /// Installs sources.
+    pub preparer: Preparer,
+    /// Where each service has its own directory.
+    pub services_dir: PathBuf,
+}
+
+pub(super) fn intensity(policy: &Policy) -> Intensity {
+    Intensity::new(policy.max_restarts, Duration::from_millis(policy.within_ms))
+}
+
+pub(super) fn backoff(policy: &Policy) -> Backoff {
+    Backoff {
+        first: Duration::from_millis(policy.backoff_first_ms),
+        max: Duration::from_millis(policy.backoff_max_ms),
+        jitter: JITTER,
+        stable: Duration::from_millis(policy.stable_ms),
+    }
+}
+
+pub(super) fn restart(policy: &Policy) -> Restart {
+    match policy.restart {
+        RestartKind::Permanent => Restart::Permanent,
+        RestartKind::Transient => Restart::Transient,
+        RestartKind::Temporary => Restart::Temporary,
+    }
+}
+
+/// A service parks at its first abnormal exit: whatever may be tried again is tried inside it.
+pub(super) const MEMBER_INTENSITY: Intensity = Intensity::new(0, Duration::from_secs(1));
+
+pub(super) const BY_ITSELF: Ack = Ack::Explicit;
+
+/// Shared by every task of the services.
+pub(super) type SharedMeans = Arc<Means>;

@@ -1,0 +1,52 @@
+//! The tasks of a service that are not its instance's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use supervision::{ExitReason, Life};
+use tokio::time::sleep_until;
+
+use super::entry::Entry;
+use super::gate::Event;
+use super::spec::SharedMeans;
+
+/// Strikes the gate's clock.
+pub(super) async fn calls(life: Life, entry: Arc<Entry>) -> ExitReason {
+    loop {
+        let due = entry.arm();
+        tokio::select! {
+            () = life.stopping() => return ExitReason::Shutdown,
+            () = entry.rung() => {}
+            () = at(&entry, due) => entry.gate(Event::Tick),
+        }
+    }
+}
+
+async fn at(entry: &Entry, due: Option<Duration>) {
+    match due {
+        Some(due) => sleep_until(entry.board().instant(due)).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Turns the source into a program, then ends.
+pub(super) async fn prepare(life: Life, entry: Arc<Entry>, means: SharedMeans) -> ExitReason {
+    let spec = &entry.spec;
+    let limit = Duration::from_millis(spec.policy.build_timeout_ms);
+    let known = entry.known_version();
+    let mut on_line = |line: &str| entry.progress(line);
+    let preparing = means.preparer.prepare(&spec.source, known.as_deref(), &spec.args, limit, &mut on_line);
+    let prepared = tokio::select! {
+        () = life.stopping() => return ExitReason::Shutdown,
+        prepared = preparing => prepared,
+    };
+    match prepared {
+        Ok(prepared) => {
+            life.fact("version", prepared.version.clone());
+            entry.set_prepared(prepared);
+            life.ready();
+            ExitReason::Normal
+        }
+        Err(error) => ExitReason::error(&error),
+    }
+}

@@ -1,0 +1,4 @@
+//! The runner's integration tests: one binary, one module per folder.
+
+mod prepare;
+mod process;

@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# Checks what a target needs and installs what is missing: `setup.sh demo|test|lint`.
+#
+# Silent when nothing is missing. Otherwise it says in one line what it installs and how, and where
+# it may not install it fails with the command to type. Nothing is installed outside the system's
+# own packages and the folder .venv of this project.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly MIN_NODE=18
+readonly MIN_PYTHON_MINOR=10
+PATH="$PATH:$PWD/.venv/bin:${HOME:-/root}/.cargo/bin"
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() {
+  printf 'setup: %s\n' "$1" >&2
+  shift
+  local line
+  for line in "$@"; do printf '       %s\n' "$line" >&2; done
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# ---- the Rust toolchain: the one thing that is asked of the user -----------------------------------
+
+check_cargo() {
+  have cargo || die "cargo is missing: install the Rust toolchain (rustup, stable) and try again"
+  local wanted found
+  wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+  found=$(cargo --version | awk '{print $2}')
+  [ "$(printf '%s\n%s\n' "$wanted" "${found%%-*}" | sort -V | head -n 1)" = "$wanted" ] ||
+    die "cargo $found is too old: $wanted or newer is needed" "rustup update stable"
+}
+
+check_lint_tools() {
+  cargo clippy --version >/dev/null 2>&1 || die "cargo clippy is missing; type:" "rustup component add clippy"
+  cargo fmt --version >/dev/null 2>&1 || die "cargo fmt is missing; type:" "rustup component add rustfmt"
+  have git || packages+=(git)
+}
+
+# ---- system packages, gathered first so that one installation does all ----------------------------
+
+packages=()
+
+check_compiler() {
+  # Everything in Rust links with it, and SQLite is compiled from its source.
+  have cc || packages+=(gcc libc6-dev)
+}
+
+node_major() { node --version 2>/dev/null | sed -n 's/^v\([0-9]*\).*/\1/p'; }
+
+check_node() {
+  if ! have node; then
+    packages+=(nodejs npm)
+    return
+  fi
+  local major
+  major=$(node_major)
+  [ "${major:-0}" -ge "$MIN_NODE" ] ||
+    die "node $(node --version 2>/dev/null) is too old: $MIN_NODE or newer is needed; install one and put it first on PATH"
+  have npm || packages+=(npm)
+}
+
+check_python() {
+  if ! have python3; then
+    packages+=(python3)
+    have uv || packages+=(python3-venv)
+    return
+  fi
+  python3 -c "import sys; sys.exit(sys.version_info < (3, $MIN_PYTHON_MINOR))" ||
+    die "$(python3 --version 2>&1) is too old: 3.$MIN_PYTHON_MINOR or newer is needed; install one and put it first on PATH"
+  have uv || python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
+}
+
+install_packages() {
+  [ "${#packages[@]}" -gt 0 ] || return 0
+  local list="${packages[*]}" as=() log
+  have apt-get || die "missing: $list; this system has no apt-get, so install them with its own package manager"
+  if [ "$(id -u)" -ne 0 ]; then
+    { have sudo && sudo -n true 2>/dev/null; } ||
+      die "missing: $list; they may not be installed from here without a password; type:" \
+        "sudo apt-get update && sudo apt-get install -y $list"
+    as=(sudo -n)
+  fi
+  say "installing $list with ${as[*]:+sudo }apt-get"
+  log=$(mktemp)
+  if ! {
+    "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+      "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
+  } >"$log" 2>&1 </dev/null; then
+    tail -n 15 "$log" >&2
+    rm -f "$log"
+    die "apt-get could not install $list (its words are above); put it right and try again, or type:" \
+      "sudo apt-get update && sudo apt-get install -y $list"
+  fi
+  rm -f "$log"
+  # A distribution may be older than what we need: say so now and not in the middle of a deploy.
+  if [[ " $list " == *" nodejs "* ]]; then
+    local major
+    major=$(node_major)
+    [ "${major:-0}" -ge "$MIN_NODE" ] ||
+      die "this system's nodejs is $(node --version 2>/dev/null || echo absent): $MIN_NODE or newer is needed; install one and put it first on PATH"
+  fi
+  [[ " $list " != *" python3 "* ]] || python3 -c "import sys; sys.exit(sys.version_info < (3, $MIN_PYTHON_MINOR))" ||
+    die "this system's python3 is $(python3 --version 2>&1): 3.$MIN_PYTHON_MINOR or newer is needed"
+}
+
+# ---- uv, in a folder of the project ------------------------------------------------------------------
+
+install_uv() {
+  uv --version >/dev/null 2>&1 && return
+  say "installing uv into .venv with python3 -m venv and pip"
+  local log
+  log=$(mktemp)
+  if ! { python3 -m venv .venv && .venv/bin/pip install --disable-pip-version-check --quiet uv; } >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    rm -f "$log"
+    die "uv could not be installed (the words are above); put it right and try again, or type:" \
+      "python3 -m venv .venv && .venv/bin/pip install uv"
+  fi
+  rm -f "$log"
+}
+
+main() {
+  case "${1:-}" in
+    demo | test | lint) ;;
+    *) die "usage: scripts/setup.sh demo|test|lint" ;;
+  esac
+  check_cargo
+  check_compiler
+  if [ "$1" = lint ]; then
+    check_lint_tools
+    install_packages
+  else
+    check_node
+    check_python
+    install_packages
+    install_uv
+  fi
+}
+
+main "$@"

@@ -1,0 +1,121 @@
+//! H06: the tree that is shown is the tree that runs.
+
+use std::sync::{Arc, Mutex};
+
+use supervision::{Ack, Child, ChildEvent, ChildSpec, ExitReason, NodePath, Observer, Registry, Slot, Transition};
+
+use crate::support::*;
+
+#[test]
+fn h06_the_tree_that_is_shown_is_the_tree_that_runs() {
+    paused(async {
+        let lives = Arc::new(Mutex::new(Vec::new()));
+        let kept = lives.clone();
+        let child = Child::task(ChildSpec::new("a").kind("worker").ack(Ack::Explicit), move |life| {
+            kept.lock().unwrap().push(life.clone());
+            async move {
+                life.stopping().await;
+                ExitReason::Shutdown
+            }
+        });
+        let registry = Registry::new();
+        let root = one_for_one().child(child).start_root("root", &registry, None);
+        until_state(&registry, "a", "starting").await;
+        let life = lives.lock().unwrap()[0].clone();
+        life.ready();
+        until_state(&registry, "a", "running").await;
+        life.condition(Some("draining"));
+        life.fact("pid", 42);
+        let seen = view(&registry, "a");
+        assert_eq!((seen.kind.as_str(), seen.state.as_str()), ("worker", "draining"));
+        assert_eq!(seen.facts["pid"], 42);
+        life.condition(None::<&str>);
+        life.clear_fact("pid");
+        let seen = view(&registry, "a");
+        assert_eq!((seen.state.as_str(), seen.facts.len()), ("running", 0));
+        root.shutdown().await;
+        life.condition(Some("alive"));
+        life.fact("alive", true);
+        assert_eq!(state(&registry, "a"), "stopped", "the dead do not speak");
+    });
+}
+
+#[test]
+fn h06_changes_are_numbered_and_views_are_data() {
+    paused(async {
+        let slot = Slot::new();
+        let (_root, registry) = up(one_for_one().child(puppet("a", &slot))).await;
+        let before = registry.snapshot();
+        slot.call(Burst, PATIENCE).await.unwrap_err();
+        slot.up(PATIENCE).await.unwrap();
+        until_state(&registry, "a", "running").await;
+        let after = registry.snapshot();
+        assert!(after.seq > before.seq);
+        let a = &after.roots[0].children[0];
+        assert_eq!((a.restarts.window, a.restarts.total), (1, 1));
+        assert!(a.last_exit.as_ref().unwrap().at_ms >= before.at_ms);
+        let text = serde_json::to_string(&after).unwrap();
+        assert_eq!(serde_json::from_str::<supervision::Snapshot>(&text).unwrap(), after);
+        assert_eq!(registry.view("root", 0).unwrap().children, []);
+        assert_eq!(registry.view("nowhere", 9), None);
+    });
+}
+
+#[test]
+fn h06_foreign_nodes_are_shown_where_they_are_grafted() {
+    paused(async {
+        let (_root, registry) = up(one_for_one().child(idle("link"))).await;
+        let foreign = Registry::new();
+        let remote = one_for_one().child(idle("services")).start_root("runner", &foreign, None);
+        remote.ready().await.unwrap();
+        let link = NodePath::try_from("link").unwrap();
+        let services = foreign.snapshot().roots[0].children.clone();
+        assert!(registry.graft(&link, services));
+        assert_eq!(state(&registry, "link/services"), "running");
+        assert_eq!(view(&registry, "link").children.len(), 1);
+        assert_eq!(registry.view("link", 0).unwrap().children, []);
+        assert!(registry.ungraft(&link));
+        assert_eq!(registry.view("link/services", 0), None);
+        assert!(!registry.graft(&NodePath::try_from("nowhere").unwrap(), Vec::new()));
+    });
+}
+
+#[derive(Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Observer for Recorder {
+    fn on(&self, event: &ChildEvent) {
+        let what = match &event.transition {
+            Transition::Starting => "starting".to_owned(),
+            Transition::Ready => "ready".to_owned(),
+            Transition::Restarting { exit, .. } => format!("restarting after {exit}"),
+            Transition::Parked { exit, state } => format!("{state} after {exit}"),
+            Transition::Stopping => "stopping".to_owned(),
+            Transition::Stopped { exit } => format!("stopped: {exit}"),
+        };
+        self.0.lock().unwrap().push(format!("{}#{} {what}", event.path, event.generation));
+        assert!(!what.starts_with("restarting"), "an observer that panics");
+    }
+}
+
+#[test]
+fn an_observer_sees_each_transition_and_cannot_do_harm() {
+    paused(async {
+        let (recorder, slot) = (Arc::new(Recorder::default()), Slot::new());
+        let tree = one_for_one().observe(recorder.clone()).child(puppet("a", &slot));
+        let (root, _registry) = up(tree).await;
+        slot.call(Burst, PATIENCE).await.unwrap_err();
+        slot.call(Add(1), PATIENCE).await.unwrap();
+        root.shutdown().await;
+        let expected = [
+            "a#1 starting",
+            "a#1 ready",
+            "a#1 restarting after panic: in a handler",
+            "a#2 starting",
+            "a#2 ready",
+            "a#2 stopping",
+            "a#2 stopped: shutdown",
+        ];
+        assert_eq!(*recorder.0.lock().unwrap(), expected);
+    });
+}

@@ -1,0 +1,184 @@
+//! The tools: what they say they are, and what a call of each does.
+
+use std::fs::OpenOptions;
+use std::io::{self, Seek, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+use crate::orphan;
+
+/// `big` gives no more than this.
+const MAX_BIG_BYTES: u64 = 256 * 1024 * 1024;
+/// `slow` takes no longer than this.
+const MAX_SLOW_MS: u64 = 3_600_000;
+
+/// What a call comes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// A result with this text.
+    Text(String),
+    /// A result that says it failed.
+    Failed(String),
+    /// A JSON-RPC error.
+    Error { code: i64, message: String, data: Option<Value> },
+    /// A result, but not yet.
+    Later { after_ms: u64, text: String },
+    /// No answer: the process is gone.
+    Crash,
+}
+
+/// Every tool, in the order it is listed. `changed` adds the one that appears later.
+pub(crate) fn list(changed: bool) -> Vec<Value> {
+    let text = |name: &str| json!({ name: { "type": "string" } });
+    let count = |name: &str| json!({ name: { "type": "integer", "minimum": 0 } });
+    let none = || json!({});
+    let safe = json!({ "readOnlyHint": true, "idempotentHint": true });
+    let reads = json!({ "readOnlyHint": true });
+    let acts = json!({ "readOnlyHint": false, "idempotentHint": false });
+    let mut tools = vec![
+        tool("echo", "Says what it is told", &text("text"), &["text"], &safe),
+        tool("count", "Writes down that it ran, and how often", &none(), &[], &acts),
+        tool("slow", "Takes its time", &count("ms"), &["ms"], &reads),
+        tool("big", "Gives this many bytes", &count("bytes"), &["bytes"], &reads),
+        tool("env", "Shows its environment", &text("name"), &[], &reads),
+        tool("pid", "Shows its own process id", &none(), &[], &reads),
+        tool("answers", "Shows what its own requests were answered", &none(), &[], &reads),
+        tool("fail", "Fails as a tool does", &none(), &[], &reads),
+        tool("rpcerror", "Fails as a request does", &none(), &[], &reads),
+        tool("crash", "Exits without an answer", &none(), &[], &acts),
+        tool("orphan", "Leaves a process behind", &text("token"), &["token"], &acts),
+    ];
+    if changed {
+        tools.push(tool("later", "Was not there before", &none(), &[], &safe));
+    }
+    tools
+}
+
+fn tool(name: &str, description: &str, properties: &Value, required: &[&str], hints: &Value) -> Value {
+    json!({
+        "name": name,
+        "description": description,
+        "inputSchema": { "type": "object", "properties": properties, "required": required },
+        "annotations": hints,
+    })
+}
+
+/// Calls a tool. `count_file` and `answers` are what `count` and `answers` need.
+pub(crate) fn call(name: &str, arguments: &Value, count_file: Option<&str>, answers: &[Value]) -> Outcome {
+    let text = |key: &str| arguments.get(key).and_then(Value::as_str);
+    let number = |key: &str| arguments.get(key).and_then(Value::as_u64);
+    match name {
+        "echo" => text("text").map_or_else(|| missing("text"), |text| Outcome::Text(text.to_owned())),
+        "count" => reported(count(count_file), |count| count.to_string()),
+        "slow" => number("ms").map_or_else(
+            || missing("ms"),
+            |ms| Outcome::Later { after_ms: ms.min(MAX_SLOW_MS), text: format!("slept {ms} ms") },
+        ),
+        "big" => number("bytes").map_or_else(
+            || missing("bytes"),
+            |bytes| {
+                let bytes = usize::try_from(bytes.min(MAX_BIG_BYTES)).unwrap_or(usize::MAX);
+                Outcome::Text("x".repeat(bytes))
+            },
+        ),
+        "env" => Outcome::Text(environment(text("name")).to_string()),
+        "pid" => Outcome::Text(std::process::id().to_string()),
+        "answers" => Outcome::Text(json!(answers).to_string()),
+        "fail" => Outcome::Failed("this tool always fails".to_owned()),
+        "rpcerror" => Outcome::Error {
+            code: -32602,
+            message: "this request is always refused".to_owned(),
+            data: Some(json!({ "reason": "rpcerror", "nested": [1, { "two": 2 }] })),
+        },
+        "crash" => Outcome::Crash,
+        "orphan" => match text("token") {
+            Some(token) => reported(orphan::leave(token), |()| format!("left {token}")),
+            None => missing("token"),
+        },
+        "later" => Outcome::Text("here now".to_owned()),
+        _ => Outcome::Error { code: -32602, message: format!("unknown tool: {name}"), data: None },
+    }
+}
+
+fn missing(argument: &str) -> Outcome {
+    Outcome::Error { code: -32602, message: format!("missing argument: {argument}"), data: None }
+}
+
+fn reported<T>(done: io::Result<T>, text: impl FnOnce(T) -> String) -> Outcome {
+    match done {
+        Ok(value) => Outcome::Text(text(value)),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}
+
+fn environment(name: Option<&str>) -> Value {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    match name {
+        Some(name) => std::env::var_os(name).map_or(Value::Null, |value| lossy(value).into()),
+        None => std::env::vars_os().map(|(name, value)| (lossy(name), Value::from(lossy(value)))).collect(),
+    }
+}
+
+/// How often this ran: by the file, across restarts and several processes, or
+/// without one, in this process.
+fn count(file: Option<&str>) -> io::Result<u64> {
+    static RAN: AtomicU64 = AtomicU64::new(0);
+    let Some(file) = file else {
+        return Ok(RAN.fetch_add(1, Ordering::Relaxed) + 1);
+    };
+    let line = format!("{:010}\n", std::process::id());
+    let mut open = OpenOptions::new().create(true).append(true).open(file)?;
+    open.write_all(line.as_bytes())?;
+    // All lines have one length, and an append leaves the position at the end
+    // of what it wrote, whoever else is writing.
+    let width = u64::try_from(line.len()).map_err(io::Error::other)?;
+    Ok(open.stream_position()? / width)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    fn plain(name: &str, arguments: &Value) -> Outcome {
+        call(name, arguments, None, &[])
+    }
+
+    #[test]
+    fn every_listed_tool_is_known() {
+        for tool in list(true) {
+            let name = tool["name"].as_str().unwrap();
+            if !matches!(name, "orphan" | "crash") {
+                let outcome = plain(name, &json!({ "text": "t", "ms": 1, "bytes": 2, "token": "x" }));
+                let unknown = matches!(&outcome, Outcome::Error { message, .. } if message.contains("unknown"));
+                assert!(!unknown, "{name}: {outcome:?}");
+            }
+        }
+        assert_eq!(list(true).len(), list(false).len() + 1);
+    }
+
+    #[test]
+    fn results_and_refusals() {
+        assert_eq!(plain("echo", &json!({"text": "é"})), Outcome::Text("é".to_owned()));
+        assert_eq!(plain("big", &json!({"bytes": 5})), Outcome::Text("xxxxx".to_owned()));
+        assert_eq!(plain("slow", &json!({"ms": 7})), Outcome::Later { after_ms: 7, text: "slept 7 ms".to_owned() });
+        for (name, arguments) in [("echo", json!({})), ("slow", json!({"ms": "7"})), ("nothing", json!({}))] {
+            assert!(matches!(plain(name, &arguments), Outcome::Error { code: -32602, .. }), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_count_file_counts_across_processes() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("count");
+        let file = file.to_str().unwrap();
+        let once = || call("count", &json!({}), Some(file), &[]);
+        assert_eq!(once(), Outcome::Text("1".to_owned()));
+        assert_eq!(once(), Outcome::Text("2".to_owned()));
+        let lines = std::fs::read_to_string(file).unwrap();
+        assert_eq!(lines.lines().count(), 2);
+        let nowhere = call("count", &json!({}), Some("/no/such/directory/count"), &[]);
+        assert!(matches!(nowhere, Outcome::Failed(_)), "{nowhere:?}");
+    }
+}

@@ -1,0 +1,57 @@
+//! A whole mesh in a temporary directory, seen from outside.
+//!
+//! Contract: nothing here reaches into the product's code. The peer signs with its own keys, the process table is the
+//! kernel's, the commands are the binary's. Every wait has a deadline and a condition; a wait that fails prints the last
+//! tree and the ends of the logs. A [`Mesh`] that is dropped leaves no process, and fails its test if the product did.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`mesh`] | starts `claudemesh up`, stops it, kills its parts |
+//! | [`command`] | runs a verb and reads its JSON |
+//! | [`tree`] | `GET /tree`, and finding nodes in it |
+//! | [`processes`] | which processes exist, whose they are, what they cost |
+//! | [`peer`] | a WebSocket peer written from the wire's description |
+//! | [`load`] | a steady stream of calls, each answer counted |
+//! | [`wait`] | conditions with deadlines |
+//! | [`turn`] | which stories run beside others |
+//! | [`programs`] | where the built programs are |
+
+pub mod command;
+pub mod http;
+pub mod load;
+pub mod mesh;
+pub mod peer;
+pub mod processes;
+pub mod programs;
+pub mod tree;
+pub mod turn;
+pub mod wait;
+
+use std::time::Duration;
+
+pub use command::Outcome;
+pub use load::{Load, LoadReport};
+pub use mesh::{Mesh, Options};
+pub use peer::Peer;
+pub use processes::{Identity, Table};
+pub use tree::{Node, Tree};
+pub use wait::wait_until;
+
+/// From the start of `up` to its first `ready`.
+pub const BOOT: Duration = Duration::from_secs(30);
+/// From a kill, a deploy of a local program or a stop to the state that must follow.
+pub const SETTLE: Duration = Duration::from_secs(30);
+/// For a deploy that fetches a package.
+pub const INSTALL: Duration = Duration::from_secs(240);
+/// For a command that only asks.
+pub const ASK: Duration = Duration::from_secs(30);
+
+/// How much a suite without `SOAK` does of what is long.
+const SOAK_SHARE: u32 = 20;
+
+/// `full` under `SOAK=1`, a twentieth of it otherwise, and at least `least`.
+#[must_use]
+pub fn scaled(full: u32, least: u32) -> u32 {
+    let soak = std::env::var("SOAK").is_ok_and(|value| value == "1");
+    if soak { full } else { (full / SOAK_SHARE).max(least) }
+}

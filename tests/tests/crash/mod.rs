@@ -1,0 +1,5 @@
+//! What happens to it: each part killed without warning, under load. Each story has the machine alone.
+
+mod broker;
+mod runner;
+mod service;

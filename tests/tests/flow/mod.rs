@@ -1,0 +1,8 @@
+//! What people do with it, and what they are told when it goes wrong.
+
+mod agreement;
+mod demo;
+mod failures;
+mod leftovers;
+mod packages;
+mod second_up;
