@@ -85,6 +85,9 @@ pub enum BrokerError {
     /// Signals could not be listened for.
     #[error("signals cannot be received: {0}")]
     Signals(#[source] std::io::Error),
+    /// The watchdog's thread could not be started.
+    #[error("the watchdog cannot be started: {0}")]
+    Watchdog(#[source] std::io::Error),
     /// The tree gave up.
     #[error("the broker ended: {0}")]
     Ended(ExitReason),
@@ -108,7 +111,7 @@ async fn live(options: Options) -> Result<(), BrokerError> {
             .await?;
     let epoch = store.next_epoch().await?;
     let registry = Registry::new();
-    let _watchdog = registry.watchdog(WatchdogConfig::default());
+    let _watchdog = registry.watchdog(WatchdogConfig::default()).map_err(BrokerError::Watchdog)?;
     let runners = Runners::new(options.runners.iter().map(|runner| runner.name.clone()));
     let max_services = options.config.max_services_per_mesh;
     let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), max_services);

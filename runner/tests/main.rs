@@ -2,3 +2,4 @@
 
 mod prepare;
 mod process;
+mod runner_alone;

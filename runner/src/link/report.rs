@@ -28,17 +28,18 @@ pub(super) async fn report(desk: &Desk, port: &Port) {
     let mut changes = desk.directory.board().changes();
     let mut tree = desk.registry.changes();
     let mut reporter = Reporter::default();
+    let mut is_new_tree = true;
     loop {
+        // Before the looks: what changes during them is told next time.
         changes.mark_unchanged();
-        let is_new_tree = tree.has_changed().unwrap_or(false) || reporter.told.is_none();
         tree.mark_unchanged();
         reporter.tell(desk, port, is_new_tree);
         sleep(REPORT_EVERY).await;
-        tokio::select! {
-            // Both senders live as long as the runner.
-            _ = changes.changed() => {}
-            _ = tree.changed() => {}
-        }
+        // Both senders live as long as the runner.
+        is_new_tree = tokio::select! {
+            _ = changes.changed() => tree.has_changed().unwrap_or(false),
+            _ = tree.changed() => true,
+        };
     }
 }
 

@@ -9,16 +9,16 @@ mod view;
 mod watchdog;
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, HashMap},
     fmt,
     sync::{
-        Arc, Mutex, RwLock, Weak,
+        Arc, Mutex, PoisonError, RwLock, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use std::sync::PoisonError;
 use tokio::sync::watch;
 
 pub use node::{MAX_FACTS, NodeState};
@@ -111,6 +111,19 @@ impl Registry {
         let node = self.find(path.as_str());
         if let Some(node) = &node {
             node.set_grafts(grafts);
+            self.changed();
+        }
+        node.is_some()
+    }
+
+    /// Says what a supervisor's node amounts to, shown in place of "running" until its next incarnation: for whoever
+    /// knows what the parts below it mean together. A child says it itself, through its [`Life`](crate::Life).
+    /// Whether there is such a node.
+    pub fn condition<C: Into<Cow<'static, str>>>(&self, path: &NodePath, condition: Option<C>) -> bool {
+        let node = self.find(path.as_str());
+        if let Some(node) = &node
+            && node.set_condition(node.generation(), condition.map(Into::into))
+        {
             self.changed();
         }
         node.is_some()

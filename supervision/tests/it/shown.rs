@@ -41,6 +41,23 @@ fn h06_the_tree_that_is_shown_is_the_tree_that_runs() {
 }
 
 #[test]
+fn h06_a_supervisor_says_what_its_parts_amount_to() {
+    paused(async {
+        let service = Child::supervisor(ChildSpec::new("service"), one_for_one().child(idle("process")));
+        let (root, registry) = up(one_for_one().child(service)).await;
+        let path = NodePath::try_from("service").unwrap();
+        assert!(registry.condition(&path, Some("restarting")));
+        assert_eq!(state(&registry, "service"), "restarting");
+        assert!(registry.condition(&path, None::<&str>));
+        assert_eq!(state(&registry, "service"), "running");
+        assert!(!registry.condition(&NodePath::try_from("nowhere").unwrap(), Some("restarting")));
+        registry.condition(&path, Some("restarting"));
+        root.shutdown().await;
+        assert_eq!(state(&registry, "service"), "stopped", "only what runs can be said to be anything else");
+    });
+}
+
+#[test]
 fn h06_changes_are_numbered_and_views_are_data() {
     paused(async {
         let slot = Slot::new();

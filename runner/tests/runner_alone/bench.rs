@@ -1,0 +1,401 @@
+//! The runner's process, and a broker of a few lines.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use protocol::SecretString;
+use protocol::link::mux::Mux;
+use protocol::link::proof::{self, BrokerClaim, RunnerClaim};
+use protocol::link::{
+    CallHeader, FailCode, Fence, Header, LinkHello, LogLine, Outcome, Policy, RefuseCode, ReplyOutcome, RetryKind,
+    ServiceReport, ServiceSpec, ServiceState, Source, frame,
+};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+/// For what takes milliseconds unless it is broken.
+pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const MESH: &str = "default";
+
+/// A runner's process on a data directory of its own.
+pub(super) struct Runner {
+    pub(super) dir: TempDir,
+    pub(super) child: Child,
+}
+
+impl Runner {
+    pub(super) async fn start(settings: &[&str]) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    pub(super) async fn start_in(dir: TempDir, settings: &[&str]) -> Self {
+        let child = command(dir.path(), settings).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut runner = Self { dir, child };
+        timeout(SOON, async {
+            while !runner.dir.path().join("runner.json").exists() {
+                assert!(runner.child.try_wait().unwrap().is_none(), "the runner ended at its start");
+                sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .expect("the runner did not start");
+        runner
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.dir.path().join("runner.sock")
+    }
+
+    pub(super) async fn broker(&self, epoch: u64) -> Broker {
+        Broker::connect(&self.socket(), TOKEN, "store", epoch).await.unwrap()
+    }
+
+    pub(super) fn signal(&self, signal: nix::sys::signal::Signal) {
+        send_signal(self.child.id().unwrap(), signal);
+    }
+
+    /// The exit code, once it ended.
+    pub(super) async fn ended(&mut self) -> Option<i32> {
+        timeout(SOON, self.child.wait()).await.expect("the runner did not end").unwrap().code()
+    }
+}
+
+pub(super) fn send_signal(pid: u32, signal: nix::sys::signal::Signal) {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
+}
+
+/// The example binary, as a command.
+pub(super) fn command(dir: &Path, settings: &[&str]) -> Command {
+    let mut command = Command::new(built_beside("examples/alone", &["-p", "runner", "--example", "alone"]));
+    command.arg(dir).arg(TOKEN).args(settings).stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+pub(super) fn fixture() -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built_beside("fixture-mcp", &["-p", "tests", "--bin", "fixture-mcp"])).clone()
+}
+
+/// A binary of this build, made if it is not there.
+fn built_beside(name: &str, package: &[&str]) -> PathBuf {
+    let deps = std::env::current_exe().unwrap();
+    let path = deps.parent().unwrap().parent().unwrap().join(name);
+    if !path.exists() {
+        let built = std::process::Command::new(env!("CARGO")).arg("build").args(package).status().unwrap();
+        assert!(built.success(), "{name} cannot be built");
+    }
+    path
+}
+
+/// A specification of the fixture with these flags.
+pub(super) fn spec(service: &str, flags: &[&str]) -> ServiceSpec {
+    ServiceSpec {
+        mesh: MESH.to_owned(),
+        service: service.to_owned(),
+        deployment: format!("0190aaaa-{service}"),
+        source: Source::Command { argv: vec![fixture().to_str().unwrap().to_owned()] },
+        version: None,
+        args: flags.iter().map(|&flag| flag.to_owned()).collect(),
+        env: BTreeMap::new(),
+        limits: protocol::link::Limits::default(),
+        policy: Policy { stop_timeout_ms: 1_000, ..Policy::default() },
+    }
+}
+
+type Socket = WebSocketStream<UnixStream>;
+pub(super) type Reply = (ReplyOutcome, Bytes, u8);
+
+/// Why a runner did not take us.
+#[derive(Debug)]
+pub(super) struct Refused(pub(super) Option<RefuseCode>);
+
+/// What a broker knows of its runner.
+pub(super) struct Broker {
+    socket: Socket,
+    mux: Mux,
+    pub(super) hello: LinkHello,
+    store: String,
+    epoch: u64,
+    last: u64,
+    pub(super) services: HashMap<String, ServiceReport>,
+    /// Every state that was reported, by service.
+    pub(super) states: HashMap<String, Vec<ServiceState>>,
+    pub(super) tree: Option<Value>,
+    replies: HashMap<u64, Reply>,
+    done: HashMap<u64, Outcome>,
+    logs: HashMap<u64, Vec<LogLine>>,
+    pub(super) is_complete: bool,
+}
+
+impl Broker {
+    pub(super) async fn connect(socket: &Path, token: &str, store: &str, epoch: u64) -> Result<Self, Refused> {
+        let (mut socket, hello) = introduce(socket, token, LinkHello::broker("test", NONCE, store, epoch)).await;
+        let first = receive(&mut socket).await;
+        let mut broker = Self {
+            socket,
+            mux: Mux::new(),
+            hello,
+            store: store.to_owned(),
+            epoch,
+            last: 0,
+            services: HashMap::new(),
+            states: HashMap::new(),
+            tree: None,
+            replies: HashMap::new(),
+            done: HashMap::new(),
+            logs: HashMap::new(),
+            is_complete: false,
+        };
+        match first {
+            Some(frame) => match frame::decode(frame.clone()).unwrap().header {
+                Header::LinkRefused { code, .. } => Err(Refused(Some(code))),
+                _ => {
+                    broker.take(frame);
+                    Ok(broker)
+                }
+            },
+            None => Err(Refused(None)),
+        }
+    }
+
+    fn take(&mut self, message: Bytes) {
+        let Some(delivered) = self.mux.receive(message).unwrap() else { return };
+        match delivered.header {
+            Header::Report(report) => {
+                self.is_complete |= report.complete;
+                if let Some(tree) = report.tree {
+                    self.tree = Some(serde_json::from_str(tree.get()).unwrap());
+                }
+                for mut service in report.services {
+                    let states = self.states.entry(service.service.clone()).or_default();
+                    if states.last() != Some(&service.state) {
+                        states.push(service.state);
+                    }
+                    if let Some(last) = self.services.get(&service.deployment) {
+                        service.tools = service.tools.or_else(|| last.tools.clone());
+                    }
+                    self.services.insert(service.deployment.clone(), service);
+                }
+            }
+            Header::Reply { id, outcome, attempts } => {
+                let twice = self.replies.insert(id, (outcome, delivered.body, attempts));
+                assert!(twice.is_none(), "call {id} was answered twice");
+            }
+            Header::Done { cmd, outcome } => drop(self.done.insert(cmd, outcome)),
+            Header::LogsResult { cmd, lines } => drop(self.logs.insert(cmd, lines)),
+            other => panic!("a runner does not send {other:?}"),
+        }
+    }
+
+    /// Receives until the question has an answer.
+    pub(super) async fn until<T>(&mut self, what: &str, mut question: impl FnMut(&Self) -> Option<T>) -> T {
+        let answered = timeout(SOON, async {
+            loop {
+                if let Some(answer) = question(self) {
+                    return answer;
+                }
+                self.send_queued().await;
+                let message = receive(&mut self.socket).await.unwrap_or_else(|| panic!("link lost: {what}"));
+                self.take(message);
+            }
+        })
+        .await;
+        answered.unwrap_or_else(|_| panic!("not in time: {what}; {:#?}; {:?}", self.services, self.states))
+    }
+
+    pub(super) async fn send(&mut self, header: &Header, body: Bytes) {
+        self.mux.outbox.push(header, body).unwrap();
+        self.send_queued().await;
+    }
+
+    async fn send_queued(&mut self) {
+        while let Some(message) = self.mux.outbox.next() {
+            self.socket.send(Message::Binary(message)).await.unwrap();
+        }
+    }
+
+    pub(super) fn number(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    pub(super) fn fence(&self, deployment: &str) -> Fence {
+        Fence { store: self.store.clone(), epoch: self.epoch, deployment: deployment.to_owned() }
+    }
+
+    async fn command(&mut self, make: impl FnOnce(u64, &Self) -> Header) -> Outcome {
+        let cmd = self.number();
+        let header = make(cmd, self);
+        self.send(&header, Bytes::new()).await;
+        self.until("the command's end", |broker| broker.done.get(&cmd).cloned()).await
+    }
+
+    pub(super) async fn load(&mut self, spec: &ServiceSpec) -> Outcome {
+        let spec = Box::new(spec.clone());
+        self.command(|cmd, broker| Header::Load { cmd, fence: broker.fence(&spec.deployment), spec }).await
+    }
+
+    pub(super) async fn unload(&mut self, spec: &ServiceSpec) -> Outcome {
+        let (mesh, service) = (spec.mesh.clone(), spec.service.clone());
+        self.command(|cmd, broker| Header::Unload { cmd, fence: broker.fence(&spec.deployment), mesh, service }).await
+    }
+
+    pub(super) async fn restart(&mut self, spec: &ServiceSpec) -> Outcome {
+        let (mesh, service) = (spec.mesh.clone(), spec.service.clone());
+        self.command(|cmd, broker| Header::Restart { cmd, fence: broker.fence(&spec.deployment), mesh, service }).await
+    }
+
+    pub(super) async fn stop_all(&mut self) -> Outcome {
+        self.command(|cmd, _| Header::StopAll { cmd }).await
+    }
+
+    pub(super) async fn logs(&mut self, service: &str) -> Vec<String> {
+        let cmd = self.number();
+        let header = Header::Logs { cmd, mesh: MESH.to_owned(), service: service.to_owned(), lines: 1_000 };
+        self.send(&header, Bytes::new()).await;
+        let lines = self.until("the log", |broker| broker.logs.get(&cmd).cloned()).await;
+        lines.into_iter().map(|line| line.text).collect()
+    }
+
+    /// Loads it and waits until it runs.
+    pub(super) async fn run(&mut self, spec: &ServiceSpec) {
+        assert_eq!(self.load(spec).await, Outcome::Ok);
+        self.in_state(spec, ServiceState::Running).await;
+    }
+
+    pub(super) async fn in_state(&mut self, spec: &ServiceSpec, state: ServiceState) -> ServiceReport {
+        let of = |broker: &Self| broker.services.get(&spec.deployment).filter(|report| report.state == state).cloned();
+        self.until(&format!("{} {state}", spec.service), of).await
+    }
+
+    /// The service runs a process with another pid than this one.
+    pub(super) async fn in_another_process(&mut self, spec: &ServiceSpec, than: u32) -> u32 {
+        self.until("another process", |broker| {
+            let report = broker.services.get(&spec.deployment)?;
+            let pid = report.instances.first()?.pid?;
+            (report.state == ServiceState::Running && pid != than).then_some(pid)
+        })
+        .await
+    }
+
+    pub(super) fn pid(&self, spec: &ServiceSpec) -> u32 {
+        self.services[&spec.deployment].instances[0].pid.unwrap()
+    }
+
+    /// Sends a call and does not wait.
+    pub(super) async fn ask(&mut self, spec: &ServiceSpec, tool: &str, arguments: Value) -> u64 {
+        let id = self.number();
+        let call = CallHeader {
+            id,
+            mesh: spec.mesh.clone(),
+            service: spec.service.clone(),
+            deployment: spec.deployment.clone(),
+            affinity: None,
+            method: "tools/call".to_owned(),
+            timeout_ms: 60_000,
+            retry: RetryKind::Auto,
+            attempts_before: 0,
+        };
+        let params = serde_json::json!({ "name": tool, "arguments": arguments });
+        self.send(&Header::Call(call), Bytes::from(params.to_string())).await;
+        id
+    }
+
+    pub(super) async fn reply(&mut self, id: u64) -> Reply {
+        self.until("the reply", |broker| broker.replies.get(&id).cloned()).await
+    }
+
+    pub(super) async fn call(&mut self, spec: &ServiceSpec, tool: &str, arguments: Value) -> Reply {
+        let id = self.ask(spec, tool, arguments).await;
+        self.reply(id).await
+    }
+
+    /// The text of a call that has a result.
+    pub(super) async fn text(&mut self, spec: &ServiceSpec, tool: &str, arguments: Value) -> String {
+        let (outcome, body, _) = self.call(spec, tool, arguments).await;
+        assert_eq!(outcome, ReplyOutcome::Result, "{}", String::from_utf8_lossy(&body));
+        let result: Value = serde_json::from_slice(&body).unwrap();
+        result["content"][0]["text"].as_str().unwrap().to_owned()
+    }
+}
+
+pub(super) fn failed(reply: &Reply) -> (FailCode, &str) {
+    match &reply.0 {
+        ReplyOutcome::Failed { code, message } => (*code, message),
+        other => panic!("not failed: {other:?} {}", String::from_utf8_lossy(&reply.1)),
+    }
+}
+
+pub(super) const NONCE: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// Hello, hello, proof, whatever comes of it.
+pub(super) async fn introduce(path: &Path, token: &str, ours: LinkHello) -> (Socket, LinkHello) {
+    let stream = UnixStream::connect(path).await.unwrap();
+    let (mut socket, _) = client_async("ws://runner/link", stream).await.unwrap();
+    send(&mut socket, &Header::LinkHello(ours.clone())).await;
+    let answer = frame::decode(receive(&mut socket).await.unwrap()).unwrap().header;
+    let Header::LinkHello(hello) = answer else { panic!("no hello: {answer:?}") };
+    let claim = RunnerClaim {
+        broker_nonce: &ours.nonce,
+        runner_nonce: &hello.nonce,
+        runner_id: hello.runner_id.as_deref().unwrap(),
+    };
+    if token == TOKEN {
+        proof::verify_runner(&SecretString::new(token.to_owned()), claim, hello.proof.as_deref().unwrap()).unwrap();
+    }
+    let claim = BrokerClaim {
+        runner_nonce: &hello.nonce,
+        broker_nonce: &ours.nonce,
+        store_id: ours.store_id.as_deref().unwrap(),
+        epoch: ours.epoch.unwrap(),
+    };
+    let proof = proof::broker_proof(&SecretString::new(token.to_owned()), claim).unwrap();
+    send(&mut socket, &Header::LinkProof { proof }).await;
+    (socket, hello)
+}
+
+pub(super) async fn send(socket: &mut Socket, header: &Header) {
+    socket.send(Message::Binary(frame::encode(header, &[]).unwrap())).await.unwrap();
+}
+
+/// The next binary message; `None` at the end.
+pub(super) async fn receive(socket: &mut Socket) -> Option<Bytes> {
+    loop {
+        match timeout(SOON, socket.next()).await.expect("the runner is mute")? {
+            Ok(Message::Binary(bytes)) => return Some(bytes),
+            Ok(Message::Close(_)) | Err(_) => return None,
+            Ok(_) => {}
+        }
+    }
+}
+
+/// Waits until no process has this token among its arguments.
+pub(super) async fn nothing_left_of(token: &str) {
+    let gone = timeout(SOON, async {
+        while !processes_with(token).is_empty() {
+            sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(gone.await.is_ok(), "left: {:?}", processes_with(token));
+}
+
+/// Pids whose arguments hold this token.
+pub(super) fn processes_with(token: &str) -> Vec<u32> {
+    let is_one = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).any(|argument| argument == token.as_bytes())
+    };
+    let entries = std::fs::read_dir("/proc").unwrap();
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).filter(is_one).collect()
+}

@@ -1,0 +1,118 @@
+//! Calls: what passes through, and what happens to those that are under way when something breaks.
+
+use nix::sys::signal::Signal;
+use protocol::link::{FailCode, Header, ReplyOutcome, ServiceState as S};
+use serde_json::{Value, json};
+
+use super::bench::{Runner, failed, send_signal, spec};
+
+#[tokio::test]
+async fn h19_results_and_errors_pass_as_the_server_gave_them() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("plain", &[]);
+    broker.run(&spec).await;
+    let (outcome, body, attempts) = broker.call(&spec, "fail", json!({})).await;
+    let result: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((outcome, &result["isError"], attempts), (ReplyOutcome::Result, &json!(true), 1));
+    let (outcome, body, _) = broker.call(&spec, "rpcerror", json!({})).await;
+    let error: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((outcome, &error["code"]), (ReplyOutcome::Error, &json!(-32602)));
+    assert!(error.get("data").is_some(), "{error}");
+}
+
+#[tokio::test]
+async fn h19_a_large_result_does_not_hold_up_a_small_one() {
+    const BYTES: usize = 10 * 1024 * 1024;
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let (large, small) = (spec("large", &[]), spec("small", &[]));
+    broker.run(&large).await;
+    broker.run(&small).await;
+    let id = broker.ask(&large, "big", json!({ "bytes": BYTES })).await;
+    assert_eq!(broker.text(&small, "echo", json!({ "text": "quick" })).await, "quick");
+    let (outcome, body, _) = broker.reply(id).await;
+    assert_eq!(outcome, ReplyOutcome::Result);
+    assert!(body.len() >= BYTES, "{}", body.len());
+}
+
+#[tokio::test]
+async fn h09_a_call_in_flight_at_a_death_is_answered_at_once_and_does_not_run_twice() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("count");
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("counting", &["--count-file", file.to_str().unwrap()]);
+    broker.run(&spec).await;
+    let pid = broker.pid(&spec);
+    let id = broker.ask(&spec, "slow", json!({ "ms": 30_000 })).await;
+    assert_eq!(broker.text(&spec, "count", json!({})).await, "1");
+    let crash = broker.ask(&spec, "crash", json!({})).await;
+    for id in [id, crash] {
+        let reply = broker.reply(id).await;
+        assert_eq!((failed(&reply).0, reply.2), (FailCode::OutcomeUnknown, 1));
+    }
+    // One that comes while it restarts waits and succeeds.
+    assert_eq!(broker.text(&spec, "count", json!({})).await, "2");
+    broker.in_another_process(&spec, pid).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn h09_a_repeatable_call_goes_to_the_next_process() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    // It answers nothing that is a call, so each process dies with it in flight.
+    let spec = spec("silent", &["--hang-calls"]);
+    broker.run(&spec).await;
+    let pid = broker.pid(&spec);
+    let id = broker.ask(&spec, "echo", json!({ "text": "x" })).await;
+    let logs = broker.logs("silent").await;
+    assert!(logs.is_empty(), "{logs:?}");
+    send_signal(pid, Signal::SIGKILL);
+    let second = broker.in_another_process(&spec, pid).await;
+    send_signal(second, Signal::SIGKILL);
+    let reply = broker.reply(id).await;
+    assert_eq!((failed(&reply).0, reply.2), (FailCode::Poison, 2));
+    broker.in_state(&spec, S::Running).await;
+}
+
+#[tokio::test]
+async fn a_cancelled_call_is_answered_and_the_server_goes_on() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("patient", &["--hang-calls"]);
+    broker.run(&spec).await;
+    let id = broker.ask(&spec, "slow", json!({ "ms": 60_000 })).await;
+    broker.send(&Header::Cancel { id, reason: None }, bytes::Bytes::new()).await;
+    assert_eq!(failed(&broker.reply(id).await).0, FailCode::Cancelled);
+    assert_eq!(broker.services[&spec.deployment].state, S::Running);
+}
+
+#[tokio::test]
+async fn an_ill_behaved_server_is_still_understood() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let flags = ["--double-answer", "--foreign-id", "--requests", "--not-utf8", "--long-line", "20000000"];
+    let spec = spec("wild", &flags);
+    broker.run(&spec).await;
+    for n in 0..20 {
+        let text = n.to_string();
+        assert_eq!(broker.text(&spec, "echo", json!({ "text": text })).await, text);
+    }
+    let answers = broker.text(&spec, "answers", json!({})).await;
+    assert!(answers.contains("own-ping") && answers.contains("-32601"), "{answers}");
+    let logs = broker.logs("wild").await.join("\n");
+    assert!(logs.contains("no text") && logs.contains("is longer than"), "{logs}");
+}
+
+#[tokio::test]
+async fn h16_the_log_holds_what_a_flooding_server_said_last() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("loud", &["--flood-stderr"]);
+    broker.run(&spec).await;
+    assert_eq!(broker.text(&spec, "echo", json!({ "text": "heard" })).await, "heard");
+    let logs = broker.logs("loud").await;
+    assert!(!logs.is_empty() && logs.len() <= 1_000, "{}", logs.len());
+}

@@ -1,0 +1,198 @@
+//! A service's life: loaded, ready, down, up, given up.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use protocol::link::{FailCode, Outcome, Policy, ReplyOutcome, ServiceState as S};
+use serde_json::json;
+
+use super::bench::{Runner, failed, send_signal, spec};
+
+fn brisk() -> Policy {
+    Policy { backoff_first_ms: 20, backoff_max_ms: 100, max_restarts: 2, stop_timeout_ms: 1_000, ..Policy::default() }
+}
+
+#[tokio::test]
+async fn h15_a_load_goes_through_its_states_to_running_with_tools() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("echo", &["--pages", "3"]);
+    broker.run(&spec).await;
+    let report = &broker.services[&spec.deployment];
+    let tools: Vec<&str> = report.tools.as_ref().unwrap().iter().map(|tool| tool.name.as_str()).collect();
+    assert!(tools.contains(&"echo") && tools.contains(&"crash"), "{tools:?}");
+    assert!(report.failure.is_none());
+    assert_eq!(broker.states["echo"].last(), Some(&S::Running));
+    assert!(
+        broker.states["echo"].iter().all(|state| [S::Queued, S::Building, S::Starting, S::Running].contains(state))
+    );
+    // Loading it again changes nothing.
+    let pid = broker.pid(&spec);
+    assert_eq!(broker.load(&spec).await, Outcome::Ok);
+    assert_eq!(broker.text(&spec, "echo", json!({ "text": "hi" })).await, "hi");
+    assert_eq!(broker.pid(&spec), pid);
+    // The tree that is told is the tree that runs.
+    let tree = broker.until("the tree", |broker| {
+        let text = broker.tree.as_ref()?.to_string();
+        text.contains(&format!("\"pid\":{pid}")).then_some(text)
+    });
+    assert!(tree.await.contains("runner/services/default:echo@"));
+}
+
+#[tokio::test]
+async fn h08_a_killed_server_that_enforces_the_handshake_comes_back() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("strict", &["--enforce-handshake"]);
+    broker.run(&spec).await;
+    let mut pid = broker.pid(&spec);
+    for round in 0..3 {
+        send_signal(pid, Signal::SIGKILL);
+        // Whether the runner knows already or not, the call is answered.
+        let text = broker.text(&spec, "echo", json!({ "text": format!("round {round}") })).await;
+        assert_eq!(text, format!("round {round}"));
+        pid = broker.in_another_process(&spec, pid).await;
+    }
+    assert!(broker.states["strict"].contains(&S::Restarting));
+    assert_eq!(broker.services[&spec.deployment].restarts_total, 3);
+}
+
+#[tokio::test]
+async fn h10_never_ready_is_failed_with_reason_and_log() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("early", &["--exit-at-start", "3"]);
+    assert_eq!(broker.load(&spec).await, Outcome::Ok);
+    let report = broker.in_state(&spec, S::Failed).await;
+    let failure = report.failure.unwrap();
+    assert_eq!(failure.reason, "exit code 3");
+    assert!(!failure.log.is_empty(), "the server's last words are missing");
+    assert_eq!(broker.logs("early").await, failure.log);
+    assert!(!broker.states["early"].contains(&S::Restarting), "one try: {:?}", broker.states);
+    let reply = broker.call(&spec, "echo", json!({})).await;
+    assert_eq!(failed(&reply), (FailCode::NotRunning, "the service is failed: exit code 3"));
+    assert_eq!(broker.unload(&spec).await, Outcome::Ok);
+}
+
+#[tokio::test]
+async fn h10_a_server_that_keeps_dying_is_crashed_and_its_sibling_does_not_notice() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let sibling = spec("sibling", &[]);
+    broker.run(&sibling).await;
+    let pid = broker.pid(&sibling);
+    let dying = protocol::link::ServiceSpec { policy: brisk(), ..spec("dying", &["--die-after-ms", "20"]) };
+    assert_eq!(broker.load(&dying).await, Outcome::Ok);
+    let report = broker.in_state(&dying, S::Crashed).await;
+    assert_eq!(report.failure.unwrap().reason, "exit code 1");
+    assert_eq!(report.restarts_total, 2);
+    assert!(report.instances.is_empty());
+    let reply = broker.call(&dying, "echo", json!({})).await;
+    assert_eq!(failed(&reply), (FailCode::NotRunning, "the service is crashed: too many restarts: exit code 1"));
+    assert_eq!((broker.pid(&sibling), broker.states["sibling"].last()), (pid, Some(&S::Running)));
+    // By hand it starts once more.
+    assert_eq!(broker.restart(&dying).await, Outcome::Ok);
+    broker.until("another try", |broker| (broker.services[&dying.deployment].state != S::Crashed).then_some(())).await;
+    broker.in_state(&dying, S::Crashed).await;
+}
+
+#[tokio::test]
+async fn a_restart_by_hand_is_a_new_process() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("again", &[]);
+    broker.run(&spec).await;
+    let pid = broker.pid(&spec);
+    assert_eq!(broker.restart(&spec).await, Outcome::Ok);
+    broker.in_another_process(&spec, pid).await;
+    assert_eq!(broker.text(&spec, "echo", json!({ "text": "back" })).await, "back");
+    let unknown = super::bench::spec("unknown", &[]);
+    assert!(matches!(broker.restart(&unknown).await, Outcome::Error { code, .. } if code == "not_found"));
+}
+
+#[tokio::test]
+async fn h05_a_hung_server_is_restarted() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let policy = Policy { health_idle_ms: 50, health_timeout_ms: 200, health_misses: 2, ..brisk() };
+    let spec = protocol::link::ServiceSpec { policy, ..spec("hung", &[]) };
+    broker.run(&spec).await;
+    let pid = broker.pid(&spec);
+    send_signal(pid, Signal::SIGSTOP);
+    broker
+        .until("a miss", |broker| {
+            let report = &broker.services[&spec.deployment];
+            report.cause.contains("no answer to 2 pings in a row").then_some(())
+        })
+        .await;
+    broker.in_another_process(&spec, pid).await;
+    assert_eq!(broker.text(&spec, "echo", json!({ "text": "thawed" })).await, "thawed");
+}
+
+#[tokio::test]
+async fn a_server_that_never_shakes_hands_is_failed_in_time() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let policy = Policy { start_timeout_ms: 300, ..brisk() };
+    let spec = protocol::link::ServiceSpec { policy, ..spec("mute", &["--hang-handshake"]) };
+    assert_eq!(broker.load(&spec).await, Outcome::Ok);
+    let report = broker.in_state(&spec, S::Failed).await;
+    assert_eq!(report.failure.unwrap().reason, "not ready within the start timeout");
+}
+
+#[tokio::test]
+async fn h42_a_changed_tool_list_is_told() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("growing", &["--change-tools-after-ms", "50"]);
+    broker.run(&spec).await;
+    broker
+        .until("the new tool", |broker| {
+            let tools = broker.services[&spec.deployment].tools.as_ref()?;
+            tools.iter().any(|tool| tool.name == "later").then_some(())
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn h17_a_broker_that_comes_back_finds_everything_running() {
+    let runner = Runner::start(&[]).await;
+    let spec = spec("steady", &[]);
+    let mut broker = runner.broker(1).await;
+    broker.run(&spec).await;
+    let pid = broker.pid(&spec);
+    drop(broker);
+    let mut broker = runner.broker(2).await;
+    let report = broker.in_state(&spec, S::Running).await;
+    assert_eq!((report.instances[0].pid, report.tools.is_some()), (Some(pid), true));
+    assert_eq!(broker.text(&spec, "echo", json!({ "text": "again" })).await, "again");
+}
+
+#[tokio::test]
+async fn h11_one_name_in_two_meshes_is_two_services() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let one = spec("same", &[]);
+    let two =
+        protocol::link::ServiceSpec { mesh: "other".to_owned(), deployment: "0190bbbb-2".to_owned(), ..one.clone() };
+    broker.run(&one).await;
+    broker.run(&two).await;
+    let (first, second) = (broker.text(&one, "pid", json!({})).await, broker.text(&two, "pid", json!({})).await);
+    assert!(broker.pid(&one) != broker.pid(&two), "{first} {second}");
+    assert_eq!(broker.unload(&one).await, Outcome::Ok);
+    assert_eq!(broker.text(&two, "echo", json!({ "text": "untouched" })).await, "untouched");
+}
+
+#[tokio::test]
+async fn a_wrong_specification_is_refused_with_the_field() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let bad = protocol::link::ServiceSpec { service: "../up".to_owned(), ..spec("x", &[]) };
+    assert!(matches!(broker.load(&bad).await, Outcome::Error { code, .. } if code == "invalid"));
+    let none = spec("nowhere", &[]);
+    let reply = broker.call(&none, "echo", json!({})).await;
+    assert_eq!(failed(&reply).0, FailCode::NotFound);
+    assert!(!matches!(reply.0, ReplyOutcome::Result));
+    // It is all told well before anybody would give up waiting.
+    tokio::time::timeout(Duration::from_secs(1), broker.logs("nowhere")).await.unwrap();
+}
