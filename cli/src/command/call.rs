@@ -37,7 +37,7 @@ pub(crate) struct CallArgs {
     /// The tool
     tool: String,
     /// A JSON object, or k=v pairs (v is JSON if it reads as JSON, else text; k:=v is JSON or an error), or - for stdin
-    #[arg(value_name = "ARGUMENTS", allow_hyphen_values = true)]
+    #[arg(value_name = "ARGUMENTS")]
     arguments: Vec<String>,
     /// How long the call may take
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "60s")]
@@ -238,6 +238,21 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
     use super::*;
     use std::cell::RefCell;
+
+    #[test]
+    fn options_may_follow_the_arguments() {
+        use crate::args::{Cli, Command};
+        use clap::Parser as _;
+
+        let words = ["claudemesh", "call", "time", "now", "zone=UTC", "--timeout", "2s", "--json"];
+        let cli = Cli::try_parse_from(words).unwrap();
+        let Command::Call(call) = cli.command else { panic!("not a call") };
+        assert_eq!((call.arguments, call.timeout), (vec!["zone=UTC".to_owned()], std::time::Duration::from_secs(2)));
+        assert!(cli.global.json);
+        let stdin = Cli::try_parse_from(["claudemesh", "call", "time", "now", "-"]).unwrap();
+        let Command::Call(call) = stdin.command else { panic!("not a call") };
+        assert_eq!(call.arguments, ["-"]);
+    }
 
     #[test]
     fn text_is_shown_and_the_rest_remarked_on() {
