@@ -94,7 +94,10 @@ impl Home {
             nix::errno::Errno::EWOULDBLOCK => HomeError::Taken(dir.to_owned()),
             errno => failed("lock", &lock_path)(errno.into()),
         })?;
-        Ok(Self { runner_id: runner_id(dir)?, fences: fences(dir)?, dir: dir.to_owned(), _lock: lock })
+        let home = Self { runner_id: runner_id(dir)?, fences: fences(dir)?, dir: dir.to_owned(), _lock: lock };
+        // What an earlier life said of itself, if it was killed.
+        home.untell();
+        Ok(home)
     }
 
     /// Where the services' own directories lie.

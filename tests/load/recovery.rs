@@ -16,7 +16,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -42,7 +42,7 @@ struct Subject {
     arguments: Value,
 }
 
-fn main() {
+fn main() -> ExitCode {
     let (kills, subject) = arguments();
     let mesh = Mesh::start_alone();
     deploy(&mesh, &subject);
@@ -60,7 +60,8 @@ fn main() {
             millis(recovery[recovery.len() - 1])
         );
     }
-    report(&subject, &own, &recovery);
+    // Returned and not exited with: the mesh must be taken down on the way out.
+    report(&subject, &own, &recovery)
 }
 
 fn arguments() -> (usize, Subject) {
@@ -209,7 +210,7 @@ fn request(stdin: &mut impl Write, stdout: &mut impl BufRead, id: u64, method: &
     panic!("the server ended without an answer to {method}");
 }
 
-fn report(subject: &Subject, own: &[Duration], recovery: &[Duration]) {
+fn report(subject: &Subject, own: &[Duration], recovery: &[Duration]) -> ExitCode {
     let added = quantile(recovery, 0.5) - quantile(own, 0.5);
     eprintln!("\n{:<12} {:>10} {:>10} {:>10} {:>10}", subject.name, "min", "median", "p90", "max");
     for (name, samples) in [("own start", own), ("recovery", recovery)] {
@@ -232,9 +233,7 @@ fn report(subject: &Subject, own: &[Duration], recovery: &[Duration]) {
         "kept": kept,
     });
     println!("{document}");
-    if !kept {
-        std::process::exit(1);
-    }
+    if kept { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The sample below which this share lies, in milliseconds.

@@ -1,6 +1,7 @@
 //! A mesh's services by name: the cells that calls, catalogs and deploys find them by.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use supervision::{CallError, Dynamic, StartError};
 use super::MeshContext;
 use super::scope::{Principal, Verb};
 use super::service::{self, Deploy, DeployRequest, Refused, ServiceCell, Teller, Undeploy, View};
+use crate::runners::Link;
 
 /// Longest wait for a service's actor to take a deploy or an undeploy in (not for its outcome).
 const ACCEPT_WITHIN: Duration = Duration::from_secs(10);
@@ -18,6 +20,7 @@ pub struct Services {
     mesh: Weak<MeshContext>,
     set: Dynamic,
     cells: RwLock<BTreeMap<String, Arc<ServiceCell>>>,
+    loaded: AtomicBool,
 }
 
 impl Services {
@@ -32,7 +35,7 @@ impl Services {
                 }
             }
         });
-        Self { mesh, set, cells: RwLock::default() }
+        Self { mesh, set, cells: RwLock::default(), loaded: AtomicBool::new(false) }
     }
 
     /// The set that carries the services, for the tree.
@@ -47,7 +50,16 @@ impl Services {
             let cell = self.enter(&row.service.name);
             self.set.start(service::child(mesh, &cell)).await.map_err(|error| error.to_string())?;
         }
+        self.loaded.store(true, Ordering::Release);
+        mesh.runners.all().for_each(|link| self.sweep_strays(link));
         Ok(())
+    }
+
+    /// Stops what a runner holds for services of this mesh that the store does not know.
+    pub(super) fn sweep_strays(&self, link: &Link) {
+        if let Some(mesh) = self.mesh.upgrade().filter(|_| self.loaded.load(Ordering::Acquire)) {
+            super::sweep(link, |key| key.mesh == mesh.slug && self.get(&key.service).is_none());
+        }
     }
 
     fn enter(&self, name: &str) -> Arc<ServiceCell> {

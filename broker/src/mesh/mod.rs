@@ -181,21 +181,27 @@ impl Meshes {
         }
     }
 
-    /// Stops what a runner holds for services that the store does not know.
+    /// Stops what a runner holds for meshes and services that the store does not know. What is not read from the store
+    /// yet may well be known to it.
     fn sweep_strays(&self, link: &Link) {
-        if !self.inner.loaded.load(Ordering::Acquire) || !link.is_up() {
-            return;
+        if self.inner.loaded.load(Ordering::Acquire) {
+            sweep(link, |key| self.by_slug(&key.mesh).is_none());
         }
-        let unknown =
-            |key: &ServiceKey| self.by_slug(&key.mesh).is_none_or(|mesh| mesh.services.get(&key.service).is_none());
-        let strays: Vec<_> =
-            link.deployments().into_iter().filter(|(key, _)| unknown(key)).take(MAX_STRAYS_AT_ONCE).collect();
-        for (key, deployment) in strays {
-            tracing::warn!(runner = link.name(), service = key.service, deployment, "stopping what nobody owns");
-            let link = link.clone();
-            // Ends with the answer or with the link.
-            actix_rt::spawn(async move { link.unload(&key, &deployment).await });
-        }
+        self.all().iter().for_each(|mesh| mesh.services.sweep_strays(link));
+    }
+}
+
+/// Unloads the deployments on `link` that are nobody's.
+fn sweep(link: &Link, is_stray: impl Fn(&ServiceKey) -> bool) {
+    if !link.is_up() {
+        return;
+    }
+    let strays = link.deployments().into_iter().filter(|(key, _)| is_stray(key));
+    for (key, deployment) in strays.take(MAX_STRAYS_AT_ONCE) {
+        tracing::warn!(runner = link.name(), service = key.service, deployment, "stopping what nobody owns");
+        let link = link.clone();
+        // Ends with the answer or with the link.
+        actix_rt::spawn(async move { link.unload(&key, &deployment).await });
     }
 }
 

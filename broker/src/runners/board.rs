@@ -56,7 +56,7 @@ impl Board {
         }
         for service in report.services {
             let key = ServiceKey::new(service.mesh.clone(), service.service.clone());
-            self.take_one(&key, service);
+            self.take_one(&key, service, report.complete);
             changed.push(key);
         }
         changed.sort();
@@ -64,14 +64,10 @@ impl Board {
         changed
     }
 
-    fn take_one(&mut self, key: &ServiceKey, mut report: ServiceReport) {
-        if report.state == ServiceState::Stopped {
-            if let Some(deployments) = self.services.get_mut(key) {
-                deployments.remove(&report.deployment);
-                if deployments.is_empty() {
-                    self.services.remove(key);
-                }
-            }
+    fn take_one(&mut self, key: &ServiceKey, mut report: ServiceReport, complete: bool) {
+        let known = self.services.get(key).is_some_and(|all| all.contains_key(&report.deployment));
+        if report.state == ServiceState::Stopped && !known && !complete {
+            // The last word about a deployment that was unloaded and forgotten.
             return;
         }
         let deployments = self.services.entry(key.clone()).or_default();
@@ -85,6 +81,16 @@ impl Board {
             }
         }
         deployments.insert(report.deployment.clone(), report);
+    }
+
+    /// Nothing of a deployment is left on the runner.
+    pub fn forget(&mut self, key: &ServiceKey, deployment: &str) {
+        if let Some(deployments) = self.services.get_mut(key) {
+            deployments.remove(deployment);
+            if deployments.is_empty() {
+                self.services.remove(key);
+            }
+        }
     }
 
     /// Everything known about one service, by deployment.
@@ -108,5 +114,55 @@ impl Board {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.services.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    use super::*;
+
+    fn report(complete: bool, services: &[(&str, &str)]) -> Report {
+        let service = |(deployment, state): &(&str, &str)| {
+            serde_json::json!({ "mesh": "m", "service": "s", "deployment": deployment, "state": state, "since_ms": 0,
+                "cause": "", "restarts_window": 0, "restarts_total": 0, "version": "1" })
+        };
+        let services: Vec<_> = services.iter().map(service).collect();
+        serde_json::from_value(serde_json::json!({ "seq": 1, "complete": complete, "services": services })).unwrap()
+    }
+
+    fn states(board: &Board) -> Vec<(String, ServiceState)> {
+        let all = board.of(&ServiceKey::new("m", "s"));
+        all.into_iter().map(|report| (report.deployment, report.state)).collect()
+    }
+
+    #[test]
+    fn a_complete_report_forgets_what_it_does_not_name() {
+        let mut board = Board::default();
+        assert!(board.take(report(false, &[("a", "running")])).is_empty(), "nothing before the first complete one");
+        board.take(report(true, &[("a", "running")]));
+        assert_eq!(board.take(report(true, &[])).len(), 1, "whom it no longer names must look");
+        assert!(board.is_empty());
+    }
+
+    #[test]
+    fn one_that_ended_is_kept_until_it_was_unloaded() {
+        let mut board = Board::default();
+        board.take(report(true, &[("a", "running")]));
+        board.take(report(false, &[("a", "stopped")]));
+        assert_eq!(states(&board), [("a".to_owned(), ServiceState::Stopped)]);
+        board.forget(&ServiceKey::new("m", "s"), "a");
+        board.take(report(false, &[("a", "stopped")]));
+        assert!(board.is_empty(), "a late last word brings nothing back");
+    }
+
+    #[test]
+    fn what_is_not_repeated_is_kept() {
+        let mut board = Board::default();
+        board.take(report(true, &[("a", "running")]));
+        let mut partial = report(false, &[("a", "restarting")]);
+        partial.services[0].version = None;
+        board.take(partial);
+        assert_eq!(board.of(&ServiceKey::new("m", "s"))[0].version.as_deref(), Some("1"));
     }
 }

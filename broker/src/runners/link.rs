@@ -185,7 +185,15 @@ impl Link {
     /// [`NotUp`] when it could not be sent.
     pub async fn unload(&self, key: &ServiceKey, deployment: &str) -> Result<CommandReply, NotUp> {
         let (mesh, service) = (key.mesh.clone(), key.service.clone());
-        self.command(|cmd, fence| Header::Unload { cmd, fence: fence(deployment.to_owned()), mesh, service }).await
+        let unload = |cmd, fence: &dyn Fn(String) -> Fence| {
+            let fence = fence(deployment.to_owned());
+            Header::Unload { cmd, fence, mesh, service }
+        };
+        let reply = self.command(unload).await?;
+        if matches!(reply, CommandReply::Done(Outcome::Ok)) {
+            self.lock().board.forget(key, deployment);
+        }
+        Ok(reply)
     }
 
     /// The last `lines` lines of a service's log, oldest first.

@@ -47,6 +47,7 @@ pub(super) async fn report(desk: &Desk, port: &Port) {
 struct Reporter {
     seq: u64,
     told: Option<u64>,
+    told_tree: Option<u64>,
 }
 
 impl Reporter {

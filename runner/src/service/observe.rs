@@ -5,6 +5,7 @@
 
 use std::sync::{Arc, Weak};
 
+use protocol::link::{RestartKind, ServiceState};
 use supervision::{ChildEvent, ExitReason, NodeState, Observer, Transition};
 
 use super::entry::Entry;
@@ -40,14 +41,24 @@ impl Observer for Parts {
             (INSTANCE, Transition::Starting) => Event::Start,
             (INSTANCE, Transition::Ready) => Event::Ready,
             (INSTANCE, Transition::Restarting { exit, delay }) => down(exit, *delay),
-            // A temporary instance is not started again, whatever its end.
-            (INSTANCE, Transition::Stopped { exit }) if !entry.is_leaving() && *exit != ExitReason::Shutdown => {
+            (INSTANCE, Transition::Stopped { exit }) if is_the_end(&entry, exit) => {
                 Event::Ended { reason: plain(exit) }
             }
             _ => return,
         };
         entry.happened(&event);
     }
+}
+
+/// Whether an instance that was ready ended as its policy allows, so that no other follows. One that is stopped because
+/// the service is given up was not allowed to: the set tells that.
+fn is_the_end(entry: &Entry, exit: &ExitReason) -> bool {
+    let allowed = match entry.spec.policy.restart {
+        RestartKind::Permanent => false,
+        RestartKind::Transient => !exit.is_abnormal(),
+        RestartKind::Temporary => true,
+    };
+    allowed && *exit != ExitReason::Shutdown && !entry.is_leaving() && entry.state() == ServiceState::Running
 }
 
 /// Sees the process of an instance.

@@ -25,7 +25,7 @@ use tokio_tungstenite::{WebSocketStream, client_async};
 
 pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// For what takes milliseconds unless it is broken.
-pub(super) const SOON: Duration = Duration::from_secs(60);
+pub(super) const SOON: Duration = Duration::from_secs(40);
 pub(super) const MESH: &str = "default";
 
 /// A runner's process on a data directory of its own.
@@ -40,6 +40,8 @@ impl Runner {
     }
 
     pub(super) async fn start_in(dir: TempDir, settings: &[&str]) -> Self {
+        // Of an earlier life that was killed.
+        drop(std::fs::remove_file(dir.path().join("runner.json")));
         let child = command(dir.path(), settings).stderr(Stdio::inherit()).spawn().unwrap();
         let mut runner = Self { dir, child };
         timeout(SOON, async {
@@ -211,7 +213,10 @@ impl Broker {
             }
         })
         .await;
-        answered.unwrap_or_else(|_| panic!("not in time: {what}; {:#?}; {:?}", self.services, self.states))
+        answered.unwrap_or_else(|_| {
+            let tree = serde_json::to_string_pretty(&self.tree).unwrap();
+            panic!("not in time: {what}; {:?}; {tree}", self.states)
+        })
     }
 
     pub(super) async fn send(&mut self, header: &Header, body: Bytes) {

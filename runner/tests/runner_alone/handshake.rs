@@ -80,7 +80,7 @@ async fn health_is_open_and_the_tree_is_not() {
     let wrong = format!("authorization: Bearer {}\r\n", "f".repeat(32));
     assert!(get(&runner, "/tree", &wrong).await.starts_with("HTTP/1.1 401"));
     let tree = get(&runner, "/tree", &format!("authorization: Bearer {TOKEN}\r\n")).await;
-    assert!(tree.starts_with("HTTP/1.1 200") && tree.contains(r#""runner/http""#), "{tree}");
+    assert!(tree.starts_with("HTTP/1.1 200") && tree.contains(r#""id":"http""#), "{tree}");
     assert!(get(&runner, "/link", "").await.starts_with("HTTP/1.1 426"));
     let page = "connection: upgrade\r\nupgrade: websocket\r\norigin: http://evil\r\n";
     assert!(get(&runner, "/link", page).await.starts_with("HTTP/1.1 403"));

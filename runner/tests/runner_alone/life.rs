@@ -36,7 +36,7 @@ async fn h15_a_load_goes_through_its_states_to_running_with_tools() {
         let text = broker.tree.as_ref()?.to_string();
         text.contains(&format!("\"pid\":{pid}")).then_some(text)
     });
-    assert!(tree.await.contains("runner/services/default:echo@"));
+    assert!(tree.await.contains("default:echo@"));
 }
 
 #[tokio::test]

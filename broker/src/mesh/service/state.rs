@@ -161,7 +161,7 @@ impl State {
                 continue;
             };
             match actual.state {
-                ServiceState::Failed | ServiceState::Crashed => {
+                ServiceState::Failed | ServiceState::Crashed | ServiceState::Stopped => {
                     let failure = actual.failure.clone().unwrap_or_else(|| plain(&actual.cause));
                     self.pending.take_if(|pending| *pending == id);
                     self.settle(&mut verdicts, id, Verdict::Failed(failure));
