@@ -103,7 +103,8 @@ impl Port {
     /// Sends what is queued, until that fails or the session is given up; says why.
     pub(super) async fn pump(&self, sink: &mut (impl Sink<Message, Error = io::Error> + Unpin)) -> String {
         loop {
-            if let Some(reason) = lock(&self.broken).clone() {
+            let broken = lock(&self.broken).clone();
+            if let Some(reason) = broken {
                 let close = Message::Close(Some(CloseReason::from((CloseCode::Error, reason.as_str()))));
                 // The other end may be gone already.
                 drop(timeout(Duration::from_secs(1), sink.send(close)).await);

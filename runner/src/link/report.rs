@@ -47,7 +47,6 @@ pub(super) async fn report(desk: &Desk, port: &Port) {
 struct Reporter {
     seq: u64,
     told: Option<u64>,
-    told_tree: Option<u64>,
 }
 
 impl Reporter {
@@ -56,15 +55,22 @@ impl Reporter {
         self.told = Some(changes.number);
         let mut parts = split(changes.services, changes.is_complete).into_iter();
         let first = parts.next().unwrap_or_default();
-        let tree = is_new_tree.then(|| tree(desk)).flatten();
-        if changes.is_complete || !first.is_empty() {
-            self.send(port, changes.is_complete, first, None);
+        let mut tree = is_new_tree.then(|| tree(desk)).flatten();
+        // Together where they fit, so that whoever reads sees one moment; else the tree goes ahead.
+        let bytes = tree.as_ref().map_or(0, |tree| tree.get().len()) + first.iter().map(weight).sum::<usize>();
+        if bytes > REPORT_BYTES && !changes.is_complete {
+            self.send(port, false, Vec::new(), tree.take());
+        }
+        let late = if changes.is_complete && bytes > REPORT_BYTES { tree.take() } else { None };
+        if changes.is_complete || !first.is_empty() || tree.is_some() {
+            self.send(port, changes.is_complete, first, tree);
         }
         for services in parts {
             self.send(port, false, services, None);
         }
-        if tree.is_some() {
-            self.send(port, false, Vec::new(), tree);
+        if late.is_some() {
+            // Nothing counts before the complete report.
+            self.send(port, false, Vec::new(), late);
         }
     }
 

@@ -98,10 +98,10 @@ mod tests {
     #[test]
     fn h46_a_large_frame_is_refused_by_its_header() {
         let mut header = vec![0x82, 0xff];
-        header.extend((MAX_FRAME_BYTES as u64 + 1).to_be_bytes());
+        header.extend((u64::try_from(MAX_FRAME_BYTES).unwrap() + 1).to_be_bytes());
         assert!(decode(&header).unwrap_err().to_string().contains("is larger than"));
         let mut header = vec![0x82, 0xff];
-        header.extend((MAX_FRAME_BYTES as u64).to_be_bytes());
+        header.extend(u64::try_from(MAX_FRAME_BYTES).unwrap().to_be_bytes());
         assert!(decode(&header).unwrap().is_none());
         assert!(decode(&[0x82]).unwrap().is_none());
     }

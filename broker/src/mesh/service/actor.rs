@@ -438,8 +438,9 @@ impl ServiceActor {
         let id = recorded.deployment.clone();
         self.deploys.entry(id.clone()).or_default().push(teller);
         self.specs.insert(id.clone(), recorded);
-        self.happened(Event::Deployed(id), ctx);
+        // What the runner holds is looked at before anything is said about the new one.
         self.look(ctx);
+        self.happened(Event::Deployed(id), ctx);
     }
 }
 

@@ -91,7 +91,9 @@ fn a_call_waits_for_the_service_and_is_answered_once() {
 /// What becomes of one call at the death of its process: (params, retry, written, earlier attempts) → answer.
 #[test]
 fn h09_verdicts_at_a_death() {
-    let table: &[(&str, &'static [u8], bool, bool, u8, Option<&str>)] = &[
+    /// Name, params, retry wanted, written, attempts before, and the failure's word (none: it waits again).
+    type Case<'a> = (&'a str, &'static [u8], bool, bool, u8, Option<&'a str>);
+    let table: &[Case<'_>] = &[
         ("never written, repeatable", PARAMS_ECHO, true, false, 0, None),
         ("never written, not repeatable", PARAMS_COUNT, true, false, 0, None),
         ("never written, retry never", PARAMS_COUNT, false, false, 0, None),
@@ -371,7 +373,7 @@ proptest! {
                 Step::Write(_) | Step::Answer(_) | Step::Cancel(_) => vec![],
             };
             model.take(&effects);
-            alive.extend(model.order.drain(..));
+            alive.append(&mut model.order);
             prop_assert!(bench.gate.in_flight() <= IN_FLIGHT_MAX);
             prop_assert!(bench.gate.waiting() <= WAITING_MAX + IN_FLIGHT_MAX);
             prop_assert!(bench.gate.wake_at().is_none_or(|at| at > bench.now || bench.gate.in_flight() + bench.gate.waiting() > 0));
