@@ -41,7 +41,7 @@ pub(super) async fn node(request: HttpRequest, http: web::Data<Http>, path: web:
     if let Some(refused) = auth::operator(&request, &http) {
         return refused;
     }
-    let Some(node) = super::tree::find(&http, path.trim_matches('/'), usize::MAX) else {
+    let Some(node) = http.registry.view(path.trim_matches('/'), usize::MAX) else {
         return HttpResponse::NotFound().json(json!({ "error": "not_found", "message": format!("no node `{path}`") }));
     };
     let ill = ill(&node);

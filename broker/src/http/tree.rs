@@ -3,7 +3,6 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use serde_json::json;
-use supervision::NodeView;
 
 use super::{Http, auth};
 
@@ -23,7 +22,7 @@ pub(super) async fn tree(request: HttpRequest, http: web::Data<Http>, query: web
     let mut snapshot = http.registry.snapshot();
     match query.path.as_deref().map(|path| path.trim_matches('/')).filter(|path| !path.is_empty()) {
         None => snapshot.roots = snapshot.roots.into_iter().map(|root| root.pruned(depth)).collect(),
-        Some(path) => match find(&http, path, depth) {
+        Some(path) => match http.registry.view(path, depth) {
             Some(node) => snapshot.roots = vec![node],
             None => {
                 let message = format!("no node `{path}`");
@@ -32,10 +31,4 @@ pub(super) async fn tree(request: HttpRequest, http: web::Data<Http>, query: web
         },
     }
     HttpResponse::Ok().json(snapshot)
-}
-
-/// Finds a node by the path that people type, which leaves the root's name out.
-pub(super) fn find(http: &Http, path: &str, depth: usize) -> Option<NodeView> {
-    let rooted = format!("{}/{path}", crate::tree::ROOT);
-    http.registry.view(&rooted, depth).or_else(|| http.registry.view(path, depth))
 }

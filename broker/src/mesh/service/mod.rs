@@ -8,9 +8,12 @@
 mod actor;
 pub mod desk;
 pub mod messages;
+mod orders;
 mod record;
+mod shown;
 mod spec;
 pub mod state;
+mod steps;
 mod view;
 
 pub use actor::ServiceActor;

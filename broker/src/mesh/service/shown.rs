@@ -1,0 +1,192 @@
+//! What others see of the service: its node, its view, its desk, and the events that are told and written down.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use protocol::link::{FailCode, ServiceState, Tool};
+use serde_json::json;
+
+use super::actor::ServiceActor;
+use super::desk::{Counter, Phase};
+use super::messages::Refused;
+use super::record;
+use super::view::View;
+use crate::mesh::presence::{Announce, Audience};
+use crate::runners::Link;
+use crate::store::{Document, NewServiceEvent, UtcMs};
+
+impl ServiceActor {
+    pub(super) fn show(&mut self, ctx: &mut Context<Self>) {
+        let (state, cause) = self.state.shown();
+        self.life.condition(Some(state.as_str()));
+        self.show_facts();
+        let before = self.shown.replace((state, cause.clone()));
+        let before = before.map(|(state, _)| state);
+        if before != Some(state) {
+            self.changed(before, state, &cause);
+            self.record_end(before, state, ctx);
+        }
+        self.cell.show(self.view(state, cause));
+        self.set_desk(state);
+    }
+
+    fn show_facts(&self) {
+        let Some(active) = self.state.active() else {
+            return;
+        };
+        self.life.fact("deployment", active);
+        if let Some(report) = self.reports.get(active) {
+            self.life.fact("service_restarts", report.restarts_total);
+            self.life.fact("in_flight", report.in_flight);
+            self.life.fact("waiting", report.waiting);
+        }
+        if let Some(version) = self.specs.get(active).and_then(|spec| spec.version.clone()) {
+            self.life.fact("version", version);
+        }
+        if let Some(failure) = self.state.failure() {
+            self.life.fact("reason", failure.reason.clone());
+        } else {
+            self.life.clear_fact("reason");
+        }
+        match self.state.pending() {
+            Some(pending) => self.life.fact("pending", pending),
+            None => self.life.clear_fact("pending"),
+        }
+        self.life.fact("runner", self.link.as_ref().map(Link::name));
+    }
+
+    /// A transition: kept in the store, and told to those whom it concerns.
+    fn changed(&self, from: Option<ServiceState>, to: ServiceState, cause: &str) {
+        tracing::info!(mesh = self.mesh.slug, service = self.cell.name, from = from.map(tracing::field::display),
+            %to, cause, "service");
+        self.mesh.journal.write(NewServiceEvent {
+            mesh_id: self.mesh.id.clone(),
+            service: self.cell.name.clone(),
+            deployment: self.state.active().and_then(|id| id.parse().ok()),
+            from_state: from.map(|state| state.as_str().to_owned()),
+            to_state: to.as_str().to_owned(),
+            cause: cause.to_owned(),
+            at: UtcMs::now(),
+        });
+        // What was crashed before this broker looked was told by the one that saw it happen.
+        if to == ServiceState::Crashed && from.is_some_and(|from| from != ServiceState::Unreachable) {
+            let restarts = self.state.active().and_then(|id| self.reports.get(id)).map(|report| report.restarts_total);
+            let error = self.state.failure().map_or(cause, |failure| failure.reason.as_str());
+            self.announce("mcp_crashed", json!({ "name": self.cell.name, "error": error, "restarts": restarts }));
+        }
+    }
+
+    pub(super) fn announce(&self, event: &'static str, data: serde_json::Value) {
+        if let Some(about) = &self.about {
+            let audience = Audience { scope: about.scope.clone(), deployed_by: about.deployed_by.clone() };
+            // Presence events are never durable: a mesh actor that is down or full misses this one.
+            let _ = self.mesh.presence.tell(Announce { event, data, audience: Some(audience) });
+        }
+    }
+
+    fn view(&self, state: ServiceState, cause: String) -> Option<View> {
+        let about = self.about.as_ref()?;
+        let active = self.state.active()?;
+        let spec = self.specs.get(active)?;
+        Some(View {
+            state,
+            cause,
+            scope: about.scope.clone(),
+            deployed_by: about.deployed_by.clone(),
+            deployed_by_name: about.deployed_by_name.clone(),
+            description: about.description.clone(),
+            source_type: spec.source.kind(),
+            version: spec.version.clone(),
+            tools: self.tools.get(active).cloned().unwrap_or_default(),
+            created_at: about.created_at,
+            deployment: Some(active.to_owned()),
+            runner: self.link.as_ref().map(|link| link.name().to_owned()),
+        })
+    }
+
+    fn set_desk(&mut self, state: ServiceState) {
+        use ServiceState as S;
+        let name = &self.cell.name;
+        match state {
+            S::Building | S::Starting | S::Running | S::Restarting => return self.open_desk(),
+            S::Queued | S::Unreachable => self.cell.desk.set(Phase::Waiting),
+            S::Failed | S::Crashed | S::Stopped => {
+                let why = self.state.failure().map_or_else(String::new, |failure| format!(": {}", failure.reason));
+                let words = format!("service \"{name}\" is {state}{why}");
+                self.cell.desk.set(Phase::Closed(FailCode::NotRunning, words));
+            }
+            S::Draining => {
+                let words = Refused::NotFound(name.clone()).to_string();
+                self.cell.desk.set(Phase::Closed(FailCode::NotFound, words));
+            }
+        }
+        self.open_for = None;
+    }
+
+    fn open_desk(&mut self) {
+        let (Some(active), Some(link)) = (self.state.active(), &self.link) else {
+            return;
+        };
+        let Some(spec) = self.specs.get(active) else {
+            return;
+        };
+        let tools = self.tools.get(active).cloned().unwrap_or_default();
+        let open_for = (active.to_owned(), tools.len());
+        if self.open_for.as_ref() == Some(&open_for) {
+            return;
+        }
+        self.cell.desk.set(Phase::Open(Arc::new(Counter {
+            link: link.clone(),
+            mesh: self.mesh.slug.clone(),
+            service: self.cell.name.clone(),
+            deployment: active.to_owned(),
+            call_timeout: Duration::from_millis(spec.policy.call_timeout_ms),
+            retry: spec.policy.retry,
+            repeatable: Counter::repeatable(&tools),
+        })));
+        self.open_for = Some(open_for);
+    }
+
+    pub(super) fn record_ready(&self, deployment: &str, tools: &Arc<[Tool]>, ctx: &mut Context<Self>) {
+        let (Ok(id), Ok(tools)) = (deployment.parse(), Document::of(&**tools)) else {
+            return;
+        };
+        let version = self.specs.get(deployment).and_then(|spec| spec.version.clone());
+        let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
+        let written = async move {
+            if let Err(error) = store.record_ready(&mesh, &id, version, tools).await {
+                tracing::error!(service = name, %error, "a ready deployment could not be recorded");
+            }
+        };
+        ctx.spawn(written.into_actor(self));
+    }
+
+    /// Keeps how the active deployment ended, and takes it back when it runs again after all.
+    fn record_end(&self, from: Option<ServiceState>, to: ServiceState, ctx: &mut Context<Self>) {
+        let began_again = from.is_some_and(|from| from.is_final()) && to == ServiceState::Running;
+        let Some(active) = self.state.active().filter(|_| to.is_final() || began_again) else { return };
+        let ended = self.state.over(active).and_then(|over| record::end(over).ok());
+        let Ok(id) = active.parse() else { return };
+        let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
+        let written = async move {
+            if let Err(error) = store.record_end(&mesh, &id, ended).await {
+                tracing::error!(service = name, %error, "the end of a deployment could not be recorded");
+            }
+        };
+        ctx.spawn(written.into_actor(self));
+    }
+
+    pub(super) fn forget_pending(&self, ctx: &mut Context<Self>) {
+        if self.state.pending().is_some() || self.state.active().is_none() {
+            return;
+        }
+        let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
+        let written = async move {
+            if let Err(error) = store.set_pending(&mesh, &name, None, UtcMs::now()).await {
+                tracing::error!(service = name, %error, "a failed deployment could not be taken back");
+            }
+        };
+        ctx.spawn(written.into_actor(self));
+    }
+}

@@ -1,0 +1,105 @@
+//! Carries out what the reconciler decided, one step at a time, beside the mailbox.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use protocol::link::Outcome as LinkOutcome;
+use supervision::ExitReason;
+
+use super::actor::ServiceActor;
+use super::messages::{Ended, News, Outcome};
+use super::state::{Event, Step};
+use crate::runners::{CommandReply, NotUp};
+use crate::store::{StoreError, UtcMs};
+
+/// Pause before a step is tried again that failed for the system's reasons.
+const TRY_AGAIN: Duration = Duration::from_millis(500);
+
+impl ServiceActor {
+    pub(super) fn carry_out(&mut self, step: Step, ctx: &mut Context<Self>) {
+        match step {
+            Step::Load(id) => self.load(id, ctx),
+            Step::Unload(id) => self.unload(id, ctx),
+            Step::Commit(id) => self.commit(id, ctx),
+            Step::Gone => self.gone(ctx),
+        }
+    }
+
+    fn load(&mut self, id: String, ctx: &mut Context<Self>) {
+        let (Some(link), Some(spec)) = (self.link.clone(), self.specs.get(&id).cloned()) else {
+            let words = "nothing is known of this deployment any more".to_owned();
+            return self.happened(Event::Refused(Step::Load(id), words), ctx);
+        };
+        let step = Step::Load(id);
+        self.run(ctx, async move { outcome(step, link.load(spec).await) });
+    }
+
+    fn unload(&mut self, id: String, ctx: &mut Context<Self>) {
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        let (key, step) = (self.key.clone(), Step::Unload(id.clone()));
+        self.run(ctx, async move { outcome(step, link.unload(&key, &id).await) });
+    }
+
+    fn commit(&mut self, id: String, ctx: &mut Context<Self>) {
+        let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
+        self.run(ctx, async move {
+            let Ok(deployment) = id.parse() else { return Outcome::Refused(Step::Commit(id), "no id".to_owned()) };
+            match store.set_active(&mesh, &name, &deployment, UtcMs::now()).await {
+                // Something newer is pending by now; this one is not wanted any more.
+                Ok(_) | Err(StoreError::Superseded { .. }) => Outcome::Done(Step::Commit(id)),
+                Err(error) => {
+                    tracing::error!(service = name, %error, "the switch to a new deployment could not be stored");
+                    Outcome::Again(Step::Commit(id), TRY_AGAIN)
+                }
+            }
+        });
+    }
+
+    pub(super) fn gone(&mut self, ctx: &mut Context<Self>) {
+        for tell in self.undeploys.drain(..) {
+            tell(&News::Stopped);
+        }
+        self.mesh.services.forget(&self.cell);
+        self.life.exit(ExitReason::Normal);
+        ctx.stop();
+    }
+
+    /// Carries a step out beside the mailbox and takes its end in.
+    fn run(&self, ctx: &mut Context<Self>, work: impl Future<Output = Outcome> + 'static) {
+        let me = ctx.address().downgrade();
+        ctx.spawn(
+            async move {
+                let event = match work.await {
+                    Outcome::Done(step) => Event::Done(step),
+                    Outcome::Refused(step, words) => Event::Refused(step, words),
+                    Outcome::Again(step, pause) => {
+                        tokio::time::sleep(pause).await;
+                        Event::Lost(step)
+                    }
+                };
+                if let Some(me) = me.upgrade() {
+                    // To ourselves and at most one at a time: within any bound.
+                    me.do_send(Ended(event));
+                }
+            }
+            .into_actor(self),
+        );
+    }
+}
+
+/// Reads the end of a link command.
+fn outcome(step: Step, reply: Result<CommandReply, NotUp>) -> Outcome {
+    match reply {
+        Ok(CommandReply::Done(LinkOutcome::Ok)) => Outcome::Done(step),
+        Ok(CommandReply::Done(LinkOutcome::Error { message, .. })) => Outcome::Refused(step, message),
+        Ok(CommandReply::Done(LinkOutcome::Fenced { epoch })) => {
+            tracing::error!(epoch, "a newer broker commands this runner: this one is out of date");
+            Outcome::Again(step, TRY_AGAIN)
+        }
+        Ok(CommandReply::Logs(_) | CommandReply::LinkLost) | Err(NotUp::Down | NotUp::Full) => {
+            Outcome::Again(step, TRY_AGAIN)
+        }
+    }
+}
