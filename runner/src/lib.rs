@@ -82,14 +82,11 @@ async fn serve(config: RunnerConfig, home: Home) -> Result<(), RunnerError> {
     let mut signals = Signals::listen().map_err(RunnerError::Signals)?;
     let parts = Parts::assemble(&config, &home).await?;
     let _watchdog = parts.registry.watchdog(WatchdogConfig::default());
-    let tree = tree::tree(
-        &parts.directory,
-        &parts.reception,
-        &parts.ports,
-        &parts.ending,
-        config.orphan_timeout,
-        &parts.front,
-    );
+    let (services, links) = (parts.directory.set(), parts.reception.set());
+    let front = Arc::clone(&parts.front);
+    let tree = tree::tree(services, links, &parts.ports, &parts.ending, config.orphan_timeout, move |life| {
+        http::run(life, Arc::clone(&front))
+    });
     let root = tree.start_root(tree::ROOT, &parts.registry, None);
     root.ready().await.map_err(RunnerError::Start)?;
     home.tell(&config.name, &config.build, config.listen.to_string())?;
@@ -133,7 +130,7 @@ impl Parts {
     async fn assemble(config: &RunnerConfig, home: &Home) -> Result<Self, RunnerError> {
         let registry = Registry::new();
         let ending = Ending::new();
-        let directory = directory(config, home).await?;
+        let directory = directory(config, home, &registry).await?;
         let ports = Ports::new();
         let callers: Arc<dyn service::Callers> = ports.clone();
         directory.board().connect(callers);
@@ -165,14 +162,14 @@ impl Parts {
     }
 }
 
-async fn directory(config: &RunnerConfig, home: &Home) -> Result<Arc<Directory>, RunnerError> {
+async fn directory(config: &RunnerConfig, home: &Home, registry: &Registry) -> Result<Arc<Directory>, RunnerError> {
     let mut hidden = vec![config.data_dir.clone()];
     hidden.extend(config.hidden.iter().cloned());
     let launcher = Launcher::probe(config.exe.clone(), hidden, config.isolation_maximum).await?;
     let env = EnvSource::new(config.env.clone());
     let preparer = Preparer::new(home.cache_dir(), launcher.clone(), env, BUILDS_AT_ONCE);
     let means = Arc::new(Means { launcher, preparer, services_dir: home.services_dir() });
-    Ok(Directory::new(Board::new(), means))
+    Ok(Directory::new(Board::new(registry.clone()), means))
 }
 
 /// The signals that ask for an orderly end.

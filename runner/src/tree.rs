@@ -7,16 +7,15 @@
 //! | `orphan` | ends a runner that no broker wants | counts links |
 //! | `http` | the listener | last, so that it is closed first and nothing new comes in while the rest stops |
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervision::{Ack, Child, ChildSpec, ExitReason, Intensity, Life, Shutdown, Strategy, Supervisor};
+use supervision::{Ack, Child, ChildSpec, Dynamic, ExitReason, Intensity, Life, Shutdown, Strategy, Supervisor};
 use tokio::time::sleep;
 
 use crate::ending::{Ending, Why};
-use crate::http::{self, Front};
-use crate::link::{Ports, Reception};
-use crate::service::Directory;
+use crate::link::Ports;
 
 /// Name of the root node.
 pub const ROOT: &str = "runner";
@@ -25,20 +24,25 @@ const INTENSITY: Intensity = Intensity::new(5, Duration::from_secs(60));
 /// Sessions say what they still have to say, and the listener its responses.
 const GOODBYE: Shutdown = Shutdown::Deadline(Duration::from_secs(3));
 
-/// The whole tree.
-pub fn tree(
-    directory: &Directory,
-    reception: &Reception,
+/// The whole tree; `listen` is the listener's task.
+pub fn tree<F, Fut>(
+    services: &Dynamic,
+    links: &Dynamic,
     ports: &Arc<Ports>,
     ending: &Ending,
     orphan_timeout: Duration,
-    front: &Arc<Front>,
-) -> Supervisor {
+    listen: F,
+) -> Supervisor
+where
+    F: Fn(Life) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ExitReason> + 'static,
+{
+    let listener = ChildSpec::new("http").kind("listener").ack(Ack::Explicit).shutdown(GOODBYE);
     Supervisor::new(Strategy::RestForOne, INTENSITY)
-        .child(Child::dynamic(ChildSpec::new("services").kind("services"), directory.set()))
-        .child(Child::dynamic(ChildSpec::new("link").kind("links"), reception.set()))
+        .child(Child::dynamic(ChildSpec::new("services").kind("services"), services))
+        .child(Child::dynamic(ChildSpec::new("link").kind("links"), links))
         .child(orphan(ports, ending, orphan_timeout))
-        .child(listener(front))
+        .child(Child::task(listener, listen))
 }
 
 fn orphan(ports: &Arc<Ports>, ending: &Ending, limit: Duration) -> Child {
@@ -67,8 +71,14 @@ async fn watch_links(life: Life, ports: Arc<Ports>, ending: Ending, limit: Durat
     }
 }
 
-fn listener(front: &Arc<Front>) -> Child {
-    let front = Arc::clone(front);
-    let spec = ChildSpec::new("http").kind("listener").ack(Ack::Explicit).shutdown(GOODBYE);
-    Child::task(spec, move |life| http::run(life, Arc::clone(&front)))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn h01_the_tree_on_one_page() {
+        let (set, limit) = (Dynamic::new(), Duration::from_secs(1));
+        let tree = tree(&set, &set, &Ports::new(), &Ending::new(), limit, async |_| ExitReason::Normal);
+        insta::assert_snapshot!(tree.outline());
+    }
 }

@@ -42,6 +42,6 @@ impl Cell {
 
     /// Whether the policy takes this end for a good one.
     pub(super) fn may_end(&self, status: ExitStatus) -> bool {
-        self.entry.spec.policy.restart == RestartKind::Transient && status.success()
+        self.entry.spec.policy.restart != RestartKind::Permanent && status.success()
     }
 }

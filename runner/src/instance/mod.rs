@@ -45,10 +45,10 @@ const NEVER: Intensity = Intensity::new(0, Duration::from_secs(1));
 pub(crate) fn supervisor(entry: &Arc<Entry>, means: &Arc<Means>) -> Supervisor {
     let policy = &entry.spec.policy;
     let start_timeout = Duration::from_millis(policy.start_timeout_ms);
-    // A transient service may end with code 0, and then nothing of it is restarted.
+    // A service that is not permanent may end with code 0, and then nothing of it is restarted.
     let restart = match policy.restart {
-        RestartKind::Transient => Restart::Transient,
-        RestartKind::Permanent | RestartKind::Temporary => Restart::Permanent,
+        RestartKind::Permanent => Restart::Permanent,
+        RestartKind::Transient | RestartKind::Temporary => Restart::Transient,
     };
     let spec = |id: &str| ChildSpec::new(id).restart(restart).start_timeout(start_timeout);
     let cell = Arc::new(Cell::new(entry, means));

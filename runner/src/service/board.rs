@@ -3,6 +3,8 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use protocol::link::ServiceState;
+use supervision::{NodePath, Registry};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -19,13 +21,14 @@ pub struct Board {
     started: Instant,
     changes: watch::Sender<u64>,
     callers: OnceLock<Arc<dyn Callers>>,
+    registry: Registry,
 }
 
 impl Board {
-    /// A board whose clock starts now.
+    /// A board whose clock starts now, for services that are nodes of this registry.
     #[must_use]
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), changes: watch::Sender::new(0), callers: OnceLock::new() })
+    pub fn new(registry: Registry) -> Arc<Self> {
+        Arc::new(Self { started: Instant::now(), changes: watch::Sender::new(0), callers: OnceLock::new(), registry })
     }
 
     /// Says who takes the answers; once.
@@ -60,6 +63,12 @@ impl Board {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
+    }
+
+    /// Shows a service's node as what its parts amount to: its supervisor runs, while its process may be down.
+    pub(super) fn show(&self, service: &NodePath, state: ServiceState) {
+        let condition = (state != ServiceState::Running).then(|| state.as_str());
+        self.registry.condition(service, condition);
     }
 
     pub(super) fn reply(&self, origin: Origin, answer: Answer, attempts: u8) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use protocol::link::{Failure, InstanceFact, LogStream, ServiceReport, ServiceSpec, ServiceState, Tool};
+use supervision::NodePath;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
@@ -174,6 +175,11 @@ impl Entry {
         }
         tracing::info!(service = %self.key, state = state.as_str(), cause = self.lock().state.cause(), "service");
         self.touch();
+    }
+
+    /// Shows the node of the service as what it is.
+    pub(super) fn show(&self, node: &NodePath) {
+        self.board.show(node, self.state());
     }
 
     /// A failure is kept with the last lines of the log as they were when it happened, until the service is ready again.

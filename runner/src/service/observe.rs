@@ -36,6 +36,7 @@ pub(super) struct Parts(pub(super) Weak<Entry>);
 impl Observer for Parts {
     fn on(&self, event: &ChildEvent) {
         let Some(entry) = self.0.upgrade() else { return };
+        let path = &event.path;
         let event = match (event.id.as_str(), &event.transition) {
             (PREPARE, Transition::Starting) => Event::Prepare,
             (INSTANCE, Transition::Starting) => Event::Start,
@@ -47,6 +48,9 @@ impl Observer for Parts {
             _ => return,
         };
         entry.happened(&event);
+        if let Some(service) = path.parent() {
+            entry.show(&service);
+        }
     }
 }
 

@@ -69,7 +69,8 @@ impl Runner {
 
     /// The exit code, once it ended.
     pub(super) async fn ended(&mut self) -> Option<i32> {
-        timeout(SOON, self.child.wait()).await.expect("the runner did not end").unwrap().code()
+        let status = timeout(SOON, self.child.wait()).await.expect("the runner did not end").unwrap();
+        status.code()
     }
 }
 
@@ -77,27 +78,27 @@ pub(super) fn send_signal(pid: u32, signal: nix::sys::signal::Signal) {
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), signal).unwrap();
 }
 
-/// The example binary, as a command.
+/// A runner, as a command.
 pub(super) fn command(dir: &Path, settings: &[&str]) -> Command {
-    let mut command = Command::new(built_beside("examples/alone", &["-p", "runner", "--example", "alone"]));
-    command.arg(dir).arg(TOKEN).args(settings).stdin(Stdio::null()).kill_on_drop(true);
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.arg(super::alone::WORD).arg(dir).arg(TOKEN).args(settings).stdin(Stdio::null()).kill_on_drop(true);
     command
 }
 
+/// The fixture server of this build, made if it is not there.
 pub(super) fn fixture() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| built_beside("fixture-mcp", &["-p", "tests", "--bin", "fixture-mcp"])).clone()
-}
-
-/// A binary of this build, made if it is not there.
-fn built_beside(name: &str, package: &[&str]) -> PathBuf {
-    let deps = std::env::current_exe().unwrap();
-    let path = deps.parent().unwrap().parent().unwrap().join(name);
-    if !path.exists() {
-        let built = std::process::Command::new(env!("CARGO")).arg("build").args(package).status().unwrap();
-        assert!(built.success(), "{name} cannot be built");
-    }
-    path
+    let built = BUILT.get_or_init(|| {
+        let test = std::env::current_exe().unwrap();
+        let path = test.parent().unwrap().parent().unwrap().join("fixture-mcp");
+        if !path.exists() {
+            let package = ["build", "-p", "tests", "--bin", "fixture-mcp"];
+            let built = std::process::Command::new(env!("CARGO")).args(package).status().unwrap();
+            assert!(built.success(), "the fixture server cannot be built");
+        }
+        path
+    });
+    built.clone()
 }
 
 /// A specification of the fixture with these flags.

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use protocol::link::{FailCode, Outcome, Policy, ReplyOutcome, ServiceState as S};
+use protocol::link::{FailCode, Outcome, Policy, ReplyOutcome, RestartKind, ServiceSpec, ServiceState as S, Source};
 use serde_json::json;
 
-use super::bench::{Runner, failed, send_signal, spec};
+use super::bench::{Broker, Runner, failed, processes_with, send_signal, spec};
 
 fn brisk() -> Policy {
     Policy { backoff_first_ms: 20, backoff_max_ms: 100, max_restarts: 2, stop_timeout_ms: 1_000, ..Policy::default() }
@@ -36,7 +36,10 @@ async fn h15_a_load_goes_through_its_states_to_running_with_tools() {
         let text = broker.tree.as_ref()?.to_string();
         text.contains(&format!("\"pid\":{pid}")).then_some(text)
     });
-    assert!(tree.await.contains("default:echo@"));
+    let tree = tree.await;
+    for node in ["default:echo@", "calls", "prepare", "instance:shared", "process", "mcp", "health"] {
+        assert!(tree.contains(node), "{node} is missing in {tree}");
+    }
 }
 
 #[tokio::test]
@@ -81,7 +84,7 @@ async fn h10_a_server_that_keeps_dying_is_crashed_and_its_sibling_does_not_notic
     let sibling = spec("sibling", &[]);
     broker.run(&sibling).await;
     let pid = broker.pid(&sibling);
-    let dying = protocol::link::ServiceSpec { policy: brisk(), ..spec("dying", &["--die-after-ms", "20"]) };
+    let dying = ServiceSpec { policy: brisk(), ..spec("dying", &["--die-after-ms", "20"]) };
     assert_eq!(broker.load(&dying).await, Outcome::Ok);
     let report = broker.in_state(&dying, S::Crashed).await;
     assert_eq!(report.failure.unwrap().reason, "exit code 1");
@@ -110,23 +113,79 @@ async fn a_restart_by_hand_is_a_new_process() {
     assert!(matches!(broker.restart(&unknown).await, Outcome::Error { code, .. } if code == "not_found"));
 }
 
+/// Shakes hands, lists no tools, and ends with the code that its first argument names.
+const BRIEF: &str = r#"
+read -r _; echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}'
+read -r _; read -r _ || true; exit "$1"
+"#;
+
+#[tokio::test]
+async fn a_policy_decides_what_an_end_means() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    for (n, (restart, code, expected)) in [
+        (RestartKind::Transient, "0", S::Stopped),
+        (RestartKind::Temporary, "0", S::Stopped),
+        (RestartKind::Temporary, "3", S::Crashed),
+        (RestartKind::Transient, "3", S::Crashed),
+        (RestartKind::Permanent, "0", S::Crashed),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let spec = ServiceSpec {
+            source: Source::Command { argv: ["/bin/sh", "-c", BRIEF, "brief", code].map(str::to_owned).to_vec() },
+            policy: Policy { restart, max_restarts: 1, ..brisk() },
+            ..spec(&format!("brief-{n}"), &[])
+        };
+        broker.run(&spec).await;
+        // The third line that it reads is this call, or the next process's.
+        let report = loop {
+            broker.ask(&spec, "any", json!({})).await;
+            let settled = |broker: &Broker| {
+                let report = &broker.services[&spec.deployment];
+                (report.state == expected || report.state == S::Running).then(|| report.clone())
+            };
+            let report = broker.until("an end", settled).await;
+            if report.state == expected {
+                break report;
+            }
+            broker.logs(&spec.service).await;
+        };
+        let total = if restart == RestartKind::Temporary || expected == S::Stopped { 0 } else { 1 };
+        assert_eq!(report.restarts_total, total, "{restart:?} {code}");
+        assert!(expected == S::Stopped || report.cause.contains(&format!("exit code {code}")), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn h14_an_unload_while_it_starts_wins() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let token = format!("starting-{}", std::process::id());
+    let spec = spec("starting", &["--hang-handshake", "--orphan", &token]);
+    assert_eq!(broker.load(&spec).await, Outcome::Ok);
+    broker.in_state(&spec, S::Starting).await;
+    assert_eq!(broker.unload(&spec).await, Outcome::Ok);
+    assert_eq!(processes_with(&token), [0_u32; 0]);
+    // The same again is a new life, not a left-over of the old one.
+    assert_eq!(broker.load(&spec).await, Outcome::Ok);
+    broker.in_state(&spec, S::Starting).await;
+}
+
 #[tokio::test]
 async fn h05_a_hung_server_is_restarted() {
     let runner = Runner::start(&[]).await;
     let mut broker = runner.broker(1).await;
     let policy = Policy { health_idle_ms: 50, health_timeout_ms: 200, health_misses: 2, ..brisk() };
-    let spec = protocol::link::ServiceSpec { policy, ..spec("hung", &[]) };
+    let spec = ServiceSpec { policy, ..spec("hung", &[]) };
     broker.run(&spec).await;
     let pid = broker.pid(&spec);
     send_signal(pid, Signal::SIGSTOP);
-    broker
-        .until("a miss", |broker| {
-            let report = &broker.services[&spec.deployment];
-            report.cause.contains("no answer to 2 pings in a row").then_some(())
-        })
-        .await;
     broker.in_another_process(&spec, pid).await;
     assert_eq!(broker.text(&spec, "echo", json!({ "text": "thawed" })).await, "thawed");
+    let reason = "no answer to 2 pings in a row";
+    broker.until(reason, |broker| broker.tree.as_ref()?.to_string().contains(reason).then_some(())).await;
 }
 
 #[tokio::test]
@@ -134,7 +193,7 @@ async fn a_server_that_never_shakes_hands_is_failed_in_time() {
     let runner = Runner::start(&[]).await;
     let mut broker = runner.broker(1).await;
     let policy = Policy { start_timeout_ms: 300, ..brisk() };
-    let spec = protocol::link::ServiceSpec { policy, ..spec("mute", &["--hang-handshake"]) };
+    let spec = ServiceSpec { policy, ..spec("mute", &["--hang-handshake"]) };
     assert_eq!(broker.load(&spec).await, Outcome::Ok);
     let report = broker.in_state(&spec, S::Failed).await;
     assert_eq!(report.failure.unwrap().reason, "not ready within the start timeout");
@@ -174,7 +233,7 @@ async fn h11_one_name_in_two_meshes_is_two_services() {
     let mut broker = runner.broker(1).await;
     let one = spec("same", &[]);
     let two =
-        protocol::link::ServiceSpec { mesh: "other".to_owned(), deployment: "0190bbbb-2".to_owned(), ..one.clone() };
+        ServiceSpec { mesh: "other".to_owned(), deployment: "0190bbbb-2".to_owned(), ..one.clone() };
     broker.run(&one).await;
     broker.run(&two).await;
     let (first, second) = (broker.text(&one, "pid", json!({})).await, broker.text(&two, "pid", json!({})).await);
@@ -187,7 +246,7 @@ async fn h11_one_name_in_two_meshes_is_two_services() {
 async fn a_wrong_specification_is_refused_with_the_field() {
     let runner = Runner::start(&[]).await;
     let mut broker = runner.broker(1).await;
-    let bad = protocol::link::ServiceSpec { service: "../up".to_owned(), ..spec("x", &[]) };
+    let bad = ServiceSpec { service: "../up".to_owned(), ..spec("x", &[]) };
     assert!(matches!(broker.load(&bad).await, Outcome::Error { code, .. } if code == "invalid"));
     let none = spec("nowhere", &[]);
     let reply = broker.call(&none, "echo", json!({})).await;

@@ -1,29 +1,43 @@
-//! A runner without the rest of the product: what its integration tests start.
+//! The runner that is tested: this binary again, with [`WORD`] as its first argument, so that it is never an older build.
 //!
-//! `alone DATA_DIR TOKEN NAME=VALUE...`, where the settings are `orphan_ms`, `level` (guard, namespace) and `listen`
-//! (an address instead of the socket in the data directory).
+//! `DATA_DIR TOKEN NAME=VALUE...`, where the settings are `orphan_ms`, `level` (guard, namespace) and `listen` (an address
+//! instead of the socket in the data directory).
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
+use nix::sys::signal::{SigHandler, Signal, signal};
 use protocol::SecretString;
 use runner::config::{DEFAULT_ORPHAN_TIMEOUT, Listen, RunnerConfig, socket_path};
-use runner::process::{Level, warden_main_if_asked};
+use runner::process::Level;
 
-fn main() -> ExitCode {
-    warden_main_if_asked();
-    match config().and_then(|config| runner::run(config).map_err(|error| error.to_string())) {
-        Ok(()) => ExitCode::SUCCESS,
+/// The first argument that makes this binary a runner.
+pub(super) const WORD: &str = "__runner_alone";
+
+/// As the process tests do: asked before the harness's main, when no thread exists yet. A warden is asked for there.
+#[used]
+#[allow(unsafe_code, reason = "the only way to run before the harness's main")]
+#[unsafe(link_section = ".init_array")]
+static BECOME_ASKED: extern "C" fn() = become_asked;
+
+extern "C" fn become_asked() {
+    let mut args = std::env::args().skip(1);
+    if args.next().is_none_or(|word| word != WORD) {
+        return;
+    }
+    // The library's own start, which does this, comes later; without it a broker that hangs up kills.
+    #[allow(unsafe_code, reason = "no other thread exists, and no handler is replaced")]
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.unwrap();
+    match config(args).and_then(|config| runner::run(config).map_err(|error| error.to_string())) {
+        Ok(()) => std::process::exit(0),
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            std::process::exit(1)
         }
     }
 }
 
-fn config() -> Result<RunnerConfig, String> {
-    let mut args = std::env::args().skip(1);
+fn config(mut args: impl Iterator<Item = String>) -> Result<RunnerConfig, String> {
     let data_dir = PathBuf::from(args.next().ok_or("no data directory")?);
     let mut config = RunnerConfig {
         name: "alone".to_owned(),

@@ -1,0 +1,252 @@
+//! From a deploy to its verdict, and what an undeploy leaves behind: nothing.
+
+use std::time::Duration;
+
+use protocol::link::{Failure, Header, Outcome, ServiceState};
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::{call, deploy, deploy_with, listed, listed_as, undeploy, up, world};
+use crate::harness::{Client, Hello, Load, OWNER, report, tool};
+
+#[tokio::test]
+async fn h15_a_deploy_ends_with_running_and_its_tools() {
+    let (broker, _runner, link, mut client) = world().await;
+    let (mut curious, _) = Client::join_with(
+        &broker,
+        Hello::of(&broker, OWNER).with("capabilities", vec![json!("deploy_progress")]),
+    )
+    .await;
+    let mut outcomes = Vec::new();
+    for (name, asking) in [("one", &mut client), ("two", &mut curious)] {
+        let config = json!({ "env": { "KEY": "v" }, "memory_mb": 64 });
+        let request = asking.request(deploy_with(name, json!({ "args": ["--x"], "config": config }))).await;
+        assert_eq!(asking.answer(&request).await["status"], "building");
+        let Load { cmd, fence, spec } = link.load().await;
+        assert_eq!((&*spec.service, &*spec.mesh, &*spec.args), (name, "default", &["--x".to_owned()][..]));
+        assert_eq!(spec.limits.memory_mb, Some(64));
+        assert_eq!((fence.epoch, &fence.deployment), (link.broker.epoch, &spec.deployment));
+        link.done(cmd, Outcome::Ok);
+        for line in ["fetching", "fetching", "unpacking"] {
+            let mut building = report(name, &spec.deployment, ServiceState::Building);
+            building.progress = Some(line.to_owned());
+            link.report(false, vec![building]);
+            listed_as(asking, name, "building").await;
+        }
+        let mut running = report(name, &spec.deployment, ServiceState::Running);
+        running.tools = Some(vec![tool("t", json!({ "readOnlyHint": true }))]);
+        running.version = Some("1.2.3".to_owned());
+        link.report(false, vec![running]);
+        let mut lines = Vec::new();
+        let outcome = loop {
+            let status = asking.answer(&request).await;
+            if status["status"] != "building" {
+                break status;
+            }
+            lines.push(status["progress"].as_str().unwrap().to_owned());
+        };
+        assert_eq!((&outcome["status"], &outcome["tools"][0]["name"]), (&json!("running"), &json!("t")));
+        let entry = listed(asking, name).await;
+        assert_eq!((&entry["version"], &entry["tool_count"]), (&json!("1.2.3"), &json!(1)));
+        outcomes.push(lines);
+    }
+    assert_eq!(outcomes[0], Vec::<String>::new(), "an old client gets what it knows");
+    assert_eq!(outcomes[1].last().map(String::as_str), Some("unpacking"));
+    assert!(outcomes[1].len() <= 2, "a line is told once: {outcomes:?}");
+}
+
+#[tokio::test]
+async fn h15_a_failed_deploy_says_why_and_is_not_tried_again() {
+    let (broker, runner, link, mut client) = world().await;
+    let request = client.request(deploy("one")).await;
+    let Load { cmd, spec, .. } = link.load().await;
+    link.done(cmd, Outcome::Ok);
+    let mut failed = report("one", &spec.deployment, ServiceState::Failed);
+    failed.failure = Some(Failure { reason: "npm ERR! 404".into(), log: vec!["line 1".into(), "line 2".into()] });
+    link.report(false, vec![failed]);
+    let outcome = client.outcome(&request).await;
+    assert_eq!((&outcome["status"], &outcome["error"]), (&json!("failed"), &json!("npm ERR! 404")));
+    assert_eq!(outcome["log"], json!(["line 1", "line 2"]));
+    let refused = client.ask(call("one", "t")).await;
+    assert_eq!(refused["errorCode"], "not_running");
+    assert!(refused["error"].as_str().unwrap().contains("npm ERR! 404"), "{refused}");
+
+    // Both forget: the store does not.
+    drop(link);
+    let broker = broker.killed_and_started().await;
+    let link = runner.accept_with(Vec::new()).await;
+    let mut client = Client::join(&broker, OWNER).await;
+    let entry = listed_as(&mut client, "one", "failed").await;
+    assert_eq!(entry["cause"], "as the test says");
+    client.request(json!({ "type": "mcp_logs", "server_name": "one" })).await;
+    assert!(matches!(link.next().await.header, Header::Logs { .. }), "nothing was loaded before that");
+
+    // A person may ask again.
+    up(&mut client, &link, deploy("one"), Vec::new()).await;
+}
+
+#[tokio::test]
+async fn a_refused_load_is_a_verdict() {
+    let (_broker, _runner, link, mut client) = world().await;
+    let request = client.request(deploy("one")).await;
+    let Load { cmd, .. } = link.load().await;
+    link.done(cmd, Outcome::Error { code: "disk".into(), message: "no disk is left".into() });
+    let outcome = client.outcome(&request).await;
+    assert_eq!((&outcome["status"], &outcome["error"]), (&json!("failed"), &json!("no disk is left")));
+}
+
+#[tokio::test]
+async fn an_update_comes_up_beside_switches_and_drains_the_old() {
+    let (_broker, _runner, link, mut client) = world().await;
+    let old = up(&mut client, &link, deploy("one"), vec![tool("t", json!({}))]).await;
+    let request = client.request(deploy("one")).await;
+    let Load { cmd, spec, .. } = link.load().await;
+    link.done(cmd, Outcome::Ok);
+    link.report(false, vec![report("one", &spec.deployment, ServiceState::Starting)]);
+    // Until the switch calls go to the old one.
+    let asked = client.request(call("one", "t")).await;
+    let (header, _) = link.call().await;
+    assert_eq!(header.deployment, old);
+    link.reply(header.id, "from the old");
+    client.answer(&asked).await;
+
+    link.report(false, vec![report("one", &spec.deployment, ServiceState::Running)]);
+    assert_eq!(client.outcome(&request).await["status"], "running");
+    let (cmd, unloaded) = link.unload().await;
+    assert_eq!(unloaded, old);
+    link.done(cmd, Outcome::Ok);
+    link.report(false, vec![report("one", &old, ServiceState::Stopped)]);
+    client.request(call("one", "t")).await;
+    assert_eq!(link.call().await.0.deployment, spec.deployment);
+}
+
+#[tokio::test]
+async fn an_update_that_fails_leaves_the_old_in_place() {
+    let (_broker, _runner, link, mut client) = world().await;
+    let old = up(&mut client, &link, deploy("one"), Vec::new()).await;
+    let request = client.request(deploy("one")).await;
+    let Load { cmd, spec, .. } = link.load().await;
+    link.done(cmd, Outcome::Ok);
+    link.report(false, vec![report("one", &spec.deployment, ServiceState::Failed)]);
+    assert_eq!(client.outcome(&request).await["status"], "failed");
+    let (cmd, unloaded) = link.unload().await;
+    assert_eq!(unloaded, spec.deployment);
+    link.done(cmd, Outcome::Ok);
+    assert_eq!(listed(&mut client, "one").await["status"], "running");
+    client.request(call("one", "t")).await;
+    assert_eq!(link.call().await.0.deployment, old);
+}
+
+#[tokio::test]
+async fn h14_an_undeploy_during_a_deploy_wins() {
+    let (_broker, _runner, link, mut client) = world().await;
+    let deploying = client.request(deploy("one")).await;
+    let Load { cmd, spec, .. } = link.load().await;
+    let removing = client.request(undeploy("one")).await;
+    assert_eq!(client.outcome(&deploying).await["status"], "failed");
+    link.done(cmd, Outcome::Ok);
+    link.report(false, vec![report("one", &spec.deployment, ServiceState::Building)]);
+    let (cmd, unloaded) = link.unload().await;
+    assert_eq!(unloaded, spec.deployment);
+    link.done(cmd, Outcome::Ok);
+    assert_eq!(client.outcome(&removing).await["status"], "stopped");
+    assert!(listed(&mut client, "one").await.is_null());
+    // The name is free at once.
+    up(&mut client, &link, deploy("one"), Vec::new()).await;
+}
+
+#[tokio::test]
+async fn h15_an_undeploy_that_a_deploy_follows_is_answered_too() {
+    let (_broker, _runner, link, mut client) = world().await;
+    let old = up(&mut client, &link, deploy("one"), Vec::new()).await;
+    let removing = client.request(undeploy("one")).await;
+    let (cmd, unloaded) = link.unload().await;
+    assert_eq!(unloaded, old);
+    let deploying = client.request(deploy("one")).await;
+    assert_eq!(client.answer(&deploying).await["status"], "building");
+    link.done(cmd, Outcome::Ok);
+    link.report(false, vec![report("one", &old, ServiceState::Stopped)]);
+    let new = link.bring_up(Vec::new()).await;
+    assert_ne!(new, old);
+    assert_eq!(client.outcome(&deploying).await["status"], "running");
+    let removed = client.outcome(&removing).await;
+    assert_eq!(removed["type"], "mcp_deploy_status", "{removed}");
+}
+
+#[tokio::test]
+async fn an_undeploy_without_its_runner_is_answered_once() {
+    let (_broker, runner, link, mut client) = world().await;
+    let id = up(&mut client, &link, deploy("one"), Vec::new()).await;
+    link.cut();
+    listed_as(&mut client, "one", "unreachable").await;
+    let removing = client.request(undeploy("one")).await;
+    let answer = client.answer(&removing).await;
+    assert_eq!((&answer["type"], &answer["status"]), (&json!("mcp_deploy_status"), &json!("failed")));
+    assert!(answer["error"].as_str().unwrap().contains("not connected"), "{answer}");
+    // Nothing more comes, and what still runs there is stopped when it is back.
+    let next = client.request(json!({ "type": "mcp_catalog" })).await;
+    assert_eq!(client.until(|frame| frame["type"] != "push").await["_reqId"], next);
+    let link = runner.accept_with(vec![report("one", &id, ServiceState::Running)]).await;
+    assert_eq!(link.unload().await.1, id);
+}
+
+#[tokio::test]
+async fn an_undeploy_whose_runner_is_lost_meanwhile_is_answered() {
+    let (_broker, runner, link, mut client) = world().await;
+    let id = up(&mut client, &link, deploy("one"), Vec::new()).await;
+    let removing = client.request(undeploy("one")).await;
+    link.unload().await;
+    link.cut();
+    let answer = client.answer(&removing).await;
+    assert_eq!(answer["type"], "mcp_deploy_status", "{answer}");
+    let link = runner.accept_with(vec![report("one", &id, ServiceState::Running)]).await;
+    assert_eq!(link.unload().await.1, id);
+}
+
+#[tokio::test]
+async fn a_command_that_is_refused_or_fenced_is_not_repeated_at_once() {
+    const TIMES: u32 = 3;
+    const AT_LEAST: Duration = Duration::from_millis(400);
+    let (_broker, _runner, link, mut client) = world().await;
+    let request = client.request(deploy("one")).await;
+    let began = Instant::now();
+    for _ in 0..TIMES {
+        let Load { cmd, .. } = link.load().await;
+        link.done(cmd, Outcome::Fenced { epoch: 99 });
+    }
+    let id = link.bring_up(Vec::new()).await;
+    assert!(began.elapsed() >= AT_LEAST * TIMES, "{:?}", began.elapsed());
+    assert_eq!(client.outcome(&request).await["status"], "running", "a fence is no verdict");
+
+    let removing = client.request(undeploy("one")).await;
+    let began = Instant::now();
+    for _ in 0..TIMES {
+        let (cmd, _) = link.unload().await;
+        link.done(cmd, Outcome::Error { code: "busy".into(), message: "not now".into() });
+    }
+    let (cmd, unloaded) = link.unload().await;
+    assert!(began.elapsed() >= AT_LEAST * TIMES, "{:?}", began.elapsed());
+    assert_eq!(unloaded, id);
+    link.done(cmd, Outcome::Ok);
+    assert_eq!(client.outcome(&removing).await["status"], "stopped");
+}
+
+#[tokio::test]
+async fn logs_and_schema_are_what_the_runner_and_the_server_say() {
+    use protocol::link::{LogLine, LogStream};
+    let (_broker, _runner, link, mut client) = world().await;
+    up(&mut client, &link, deploy("one"), vec![tool("a", json!({})), tool("b", json!({}))]).await;
+    let asked = client.request(json!({ "type": "mcp_logs", "server_name": "one", "lines": 9_999 })).await;
+    let Header::Logs { cmd, lines, .. } = link.next().await.header else { panic!("logs were due") };
+    assert_eq!(lines, 1_000, "cut to what is allowed");
+    let line = LogLine { at_ms: 0, stream: LogStream::Stderr, text: "ready".into() };
+    link.send(Header::LogsResult { cmd, lines: vec![line] }, "");
+    assert_eq!(client.answer(&asked).await["lines"], json!(["1970-01-01T00:00:00Z stderr ready"]));
+
+    let all = client.ask(json!({ "type": "mcp_schema", "server_name": "one" })).await;
+    assert_eq!(all["tools"].as_array().unwrap().len(), 2);
+    let one = client.ask(json!({ "type": "mcp_schema", "server_name": "one", "tool_name": "b" })).await;
+    assert_eq!(one["tools"][0]["name"], "b");
+    let none = client.ask(json!({ "type": "mcp_schema", "server_name": "one", "tool_name": "c" })).await;
+    assert_eq!(none["code"], "not_found");
+}
