@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use protocol::SecretString;
+use protocol::link::proof::MIN_TOKEN_BYTES;
 use rand::RngCore as _;
 use zeroize::Zeroizing;
 
@@ -28,7 +29,7 @@ const CONNECTIONS_RANGE: (u32, u32) = (1, 100_000);
 const MESSAGE_BYTES_RANGE: (u32, u32) = (1_024, 64 * 1024 * 1024);
 const SERVICES_RANGE: (u32, u32) = (1, 1_000);
 const MAX_RUNNERS: usize = 64;
-const TOKEN_CHARS: (usize, usize) = (16, 512);
+const TOKEN_CHARS: (usize, usize) = (MIN_TOKEN_BYTES, 512);
 const ENCRYPTION_KEY_DIGITS: usize = 64;
 /// Random bytes in a generated token.
 const TOKEN_BYTES: usize = 32;

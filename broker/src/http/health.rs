@@ -8,8 +8,15 @@ use supervision::NodeView;
 
 use super::{Http, auth};
 
-/// States that are no cause for worry.
-const HEALTHY: [&str; 2] = ["running", "queued"];
+/// Whether a node's state is no cause for worry: it runs, or did what it was there for.
+fn is_well(node: &NodeView) -> bool {
+    let finished = node.last_exit.as_ref().is_some_and(|exit| exit.reason == "normal");
+    match node.state.as_str() {
+        "running" | "queued" => true,
+        "stopped" => finished,
+        _ => false,
+    }
+}
 
 /// Answers as long as the process does.
 pub(super) async fn live(http: web::Data<Http>) -> HttpResponse {
@@ -51,7 +58,7 @@ pub(super) async fn node(request: HttpRequest, http: web::Data<Http>, path: web:
 
 fn ill(node: &NodeView) -> Vec<String> {
     let mut found = Vec::new();
-    if !HEALTHY.contains(&node.state.as_str()) {
+    if !is_well(node) {
         found.push(format!("{}: {}", node.id, node.state));
     }
     node.children.iter().for_each(|child| found.extend(ill(child)));

@@ -92,7 +92,7 @@ impl MeshActor {
         if who.shows {
             let data =
                 json!({ "name": who.principal.display_name, "pubkey": who.address, "groups": who.principal.groups });
-            self.tell(event, &data, |other| other.presence_id != who.presence_id);
+            self.tell(event, &data, |other| other.shows && other.presence_id != who.presence_id);
         }
     }
 }

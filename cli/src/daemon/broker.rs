@@ -6,7 +6,7 @@ use broker::runners::RunnerConfig;
 use broker::store::DirLock;
 use broker::store::first_start::{self, DirState};
 
-use super::{BUILD, environment, explained, log, settings_file};
+use super::{BUILD, environment, explained, log, private_dir, settings_file};
 use crate::command::broker::BrokerArgs;
 use crate::error::CliError;
 use crate::output::Printer;
@@ -32,8 +32,7 @@ pub(crate) fn start(printer: Printer, args: &BrokerArgs) -> Result<(), CliError>
         return Err(CliError::usage("DATABASE_URL is not supported yet: this build has the embedded database only"));
     }
     log::start("info");
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|error| CliError::failed(format!("cannot make {}: {error}", config.data_dir.display())))?;
+    private_dir(&config.data_dir)?;
     let lock = DirLock::acquire(&config.data_dir).map_err(|error| explained(&error))?;
     if first_start::inspect(&lock).map_err(|error| explained(&error))? == DirState::Empty {
         let made = actix_rt::System::new().block_on(first_start::create(&lock, None));

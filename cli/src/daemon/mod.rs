@@ -10,6 +10,7 @@ pub(crate) mod runner;
 pub(crate) mod up;
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::CliError;
@@ -33,6 +34,12 @@ fn environment() -> BTreeMap<String, String> {
 /// The named settings file, else the one in the data directory if there is one.
 fn settings_file(named: Option<&Path>, data_dir: &Path) -> Option<PathBuf> {
     named.map(Path::to_owned).or_else(|| Some(data_dir.join(SETTINGS_FILE)).filter(|path| path.exists()))
+}
+
+/// Makes a directory, and those above it, for its owner only; one that is there keeps its mode.
+fn private_dir(path: &Path) -> Result<(), CliError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.map_err(|error| CliError::failed(format!("cannot make {}: {error}", path.display())))
 }
 
 /// An error of a library, with everything that caused it.

@@ -13,7 +13,7 @@ use protocol::identity::{MemberKey, PublicKey};
 use rand::RngCore as _;
 use zeroize::Zeroizing;
 
-use super::explained;
+use super::{explained, private_dir};
 use crate::error::CliError;
 
 /// Digits of the public key in the file's name: enough to tell owners apart.
@@ -30,8 +30,7 @@ pub(super) fn make(config_dir: &Path) -> Result<PublicKey, CliError> {
     rand::rng().fill_bytes(seed.as_mut_slice());
     let key = MemberKey::from_seed(&seed);
     let public = key.public();
-    std::fs::create_dir_all(config_dir)
-        .map_err(|error| CliError::failed(format!("cannot make {}: {error}", config_dir.display())))?;
+    private_dir(config_dir)?;
     secret_file(&path(config_dir, &public.to_string()), || key.to_hex()).map_err(|error| explained(&error))?;
     Ok(public)
 }

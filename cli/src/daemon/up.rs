@@ -12,7 +12,7 @@ use broker::store::first_start::{self, DirState, FirstOwner};
 use broker::store::{DirLock, LockError};
 use broker::{Options, Started};
 
-use super::{BUILD, OWN_PROGRAM, environment, explained, log, owner, settings_file};
+use super::{BUILD, OWN_PROGRAM, environment, explained, log, owner, private_dir, settings_file};
 use crate::command::up::UpArgs;
 use crate::error::CliError;
 use crate::output::Printer;
@@ -36,8 +36,7 @@ pub(crate) fn start(printer: Printer, profile: &Profile, args: &UpArgs) -> Resul
         return Ok(());
     }
     log::start("warn,broker=info");
-    std::fs::create_dir_all(&config.data_dir)
-        .map_err(|error| CliError::failed(format!("cannot make {}: {error}", config.data_dir.display())))?;
+    private_dir(&config.data_dir)?;
     let lock = DirLock::acquire(&config.data_dir).map_err(|error| locked(&error))?;
     let config_dir = profile.directory().to_owned();
     first_start(&lock, &config_dir)?;

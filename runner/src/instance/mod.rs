@@ -28,6 +28,7 @@ use protocol::link::RestartKind;
 use supervision::{Ack, Child, ChildSpec, Intensity, Restart, Shutdown, Strategy, Supervisor};
 
 pub use client::Client;
+pub(crate) use process::limits;
 
 use crate::service::{Entry, Means};
 use cell::Cell;

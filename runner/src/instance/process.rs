@@ -94,12 +94,16 @@ fn command(entry: &Entry, prepared: &Prepared, home: PathBuf) -> Command {
     env.extend(spec.env.iter().map(|(name, value)| (name.into(), value.expose().into())));
     let mut visible = vec![Visible { path: home.clone(), access: Access::ReadWrite }];
     visible.extend(prepared.visible.iter().map(|path| Visible { path: path.clone(), access: Access::ReadOnly }));
-    let limits = Limits {
-        fds: spec.limits.fds.map_or(DEFAULT_FDS, u64::from),
-        pids: spec.limits.pids.map(u64::from),
-        memory: spec.limits.memory_mb.map(|mb| u64::from(mb) * 1_024 * 1_024),
-    };
-    Command { argv: prepared.argv.clone(), env, cwd: home, visible, limits }
+    Command { argv: prepared.argv.clone(), env, cwd: home, visible, limits: limits(&spec.limits) }
+}
+
+/// The bounds of a service's process, as the kernel takes them.
+pub(crate) fn limits(asked: &protocol::link::Limits) -> Limits {
+    Limits {
+        fds: asked.fds.map_or(DEFAULT_FDS, u64::from),
+        pids: asked.pids.map(u64::from),
+        memory: asked.memory_mb.map(|mb| u64::from(mb) * 1_024 * 1_024),
+    }
 }
 
 async fn attend(life: &Life, cell: &Cell, process: Process) -> ExitReason {

@@ -33,6 +33,9 @@ pub enum CommandError {
     /// The specification is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// Limits were asked for that this machine's runner cannot hold it to.
+    #[error("this runner cannot enforce a limit of: {0}; deploy without it")]
+    Unenforced(String),
     /// There is no such deployment here.
     #[error("no such deployment here")]
     NotFound,
@@ -53,6 +56,7 @@ impl CommandError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Invalid(_) => "invalid",
+            Self::Unenforced(_) => "unenforced",
             Self::NotFound => "not_found",
             Self::Leaving => "leaving",
             Self::Full => "limit",
@@ -150,6 +154,11 @@ impl Directory {
     /// See [`CommandError`]; nothing was started then.
     pub async fn load(&self, spec: ServiceSpec) -> Result<(), CommandError> {
         spec.validate().map_err(|error| CommandError::Invalid(error.to_string()))?;
+        let unenforced = self.means.launcher.unenforced(&crate::instance::limits(&spec.limits));
+        if !unenforced.is_empty() {
+            // A limit that nobody enforces must not look like one that somebody does.
+            return Err(CommandError::Unenforced(unenforced.join(", ")));
+        }
         let key = Key { mesh: spec.mesh.clone(), service: spec.service.clone(), deployment: spec.deployment.clone() };
         let id = child_id(&key)?;
         let entry = match lock(&self.book).admit(&key, &id, spec, &self.board)? {

@@ -216,7 +216,8 @@ impl Broker {
         .await;
         answered.unwrap_or_else(|_| {
             let tree = serde_json::to_string_pretty(&self.tree).unwrap();
-            panic!("not in time: {what}; {:?}; {tree}", self.states)
+            let causes: Vec<_> = self.services.values().map(|report| (&report.service, &report.cause)).collect();
+            panic!("not in time: {what}; {:?}; {causes:?}; {tree}", self.states)
         })
     }
 

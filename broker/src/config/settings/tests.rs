@@ -3,7 +3,7 @@
 use super::*;
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-const TOKEN: &str = "a-token-that-is-long-enough";
+const TOKEN: &str = "a-token-that-is-long-enough-for-both";
 
 fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     let home = ("HOME", "/home/x");
@@ -47,7 +47,7 @@ fn nothing_said_gives_the_defaults() {
 fn later_layers_win_setting_by_setting() {
     let file = file(
         "[broker]\nlisten = \"[::1]:1\"\ndata_dir = \"/file\"\nmax_services_per_mesh = 5\n\
-         runner_urls = [\"unix:/a,b\", \"ws://h:1\"]\nrunner_token = \"from-the-file-16chars\"\n\
+         runner_urls = [\"unix:/a,b\", \"ws://h:1\"]\nrunner_token = \"from-the-file-with-32-characters\"\n\
          [runner]\nanything = 1\n",
     );
     let env = env(&[
@@ -91,7 +91,7 @@ fn a_value_that_is_not_taken_names_its_setting_and_where_it_was_said() {
         ("BROKER_ENCRYPTION_KEY", "abc", "encryption_key"),
         ("BROKER_ENCRYPTION_KEY", &KEY.replace('f', "g"), "encryption_key"),
         ("RUNNER_TOKEN", "short", "runner_token"),
-        ("CLAUDEMESH_OPERATOR_TOKEN", "sixteen and a space", "operator_token"),
+        ("CLAUDEMESH_OPERATOR_TOKEN", "thirty-two characters and a space", "operator_token"),
         ("RUNNER_URL", "unix:/a,nonsense", "runner_urls"),
         ("RUNNER_URL", "unix:/a,unix:/a", "runner_urls"),
         ("MAX_SERVICES_PER_MESH", "0", "max_services_per_mesh"),
@@ -158,13 +158,13 @@ fn without_a_home_the_data_directory_must_be_said() {
 #[test]
 fn no_print_shows_a_secret() {
     let config = from_env(&[
-        ("RUNNER_TOKEN", "runner-runner-runner"),
+        ("RUNNER_TOKEN", "runner-runner-runner-runner-runner"),
         ("BROKER_ENCRYPTION_KEY", KEY),
-        ("CLAUDEMESH_OPERATOR_TOKEN", "operator-operator"),
+        ("CLAUDEMESH_OPERATOR_TOKEN", "operator-operator-operator-operator"),
     ])
     .unwrap();
     for shown in [config.print(), format!("{config:?}"), format!("{config:#?}")] {
-        for secret in ["runner-runner", KEY, "operator-operator"] {
+        for secret in ["runner-runner", KEY, "operator-operator-operator-operator"] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }

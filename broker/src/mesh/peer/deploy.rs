@@ -26,6 +26,11 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         let words = "`source.type` command runs what is on the runner's machine: only mesh admins may".to_owned();
         return Err((ErrorCode::Forbidden, words));
     }
+    if matches!(deploy.source, Source::Git { .. } | Source::Zip { .. }) {
+        // Refused before anything is written down: a repository's token would be.
+        let words = format!("`source.type` {} is not supported yet", deploy.source.kind());
+        return Err((ErrorCode::DeployError, words));
+    }
     // A limit that nobody enforces must not look like one that somebody does.
     let unenforced = [("cpus", config.cpus.is_some()), ("network_allow", config.network_allow.is_some())];
     if let Some((field, _)) = unenforced.into_iter().find(|(_, asked)| *asked) {

@@ -15,6 +15,9 @@ use crate::store::{StoreError, UtcMs};
 /// Pause before a step is tried again that failed for the system's reasons.
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
+/// Refusals of a runner that pass by themselves.
+const PASSING: [&str; 2] = ["leaving", "not_running"];
+
 impl ServiceActor {
     pub(super) fn carry_out(&mut self, step: Step, ctx: &mut Context<Self>) {
         match step {
@@ -93,6 +96,10 @@ impl ServiceActor {
 fn outcome(step: Step, reply: Result<CommandReply, NotUp>) -> Outcome {
     match reply {
         Ok(CommandReply::Done(LinkOutcome::Ok)) => Outcome::Done(step),
+        // On its way out, or not quite up: another time it is taken.
+        Ok(CommandReply::Done(LinkOutcome::Error { code, .. })) if PASSING.contains(&code.as_str()) => {
+            Outcome::Again(step, TRY_AGAIN)
+        }
         Ok(CommandReply::Done(LinkOutcome::Error { message, .. })) => Outcome::Refused(step, message),
         Ok(CommandReply::Done(LinkOutcome::Fenced { epoch })) => {
             tracing::error!(epoch, "a newer broker commands this runner: this one is out of date");
