@@ -38,34 +38,43 @@ static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 /// Runs one process to its end.
 pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
-    let started = tokio::select! {
-        () = life.stopping() => return ExitReason::Shutdown,
-        started = start(&cell) => started,
-    };
-    match started {
-        Ok(process) => attend(&life, &cell, process).await,
+    match start(&life, &cell).await {
+        Ok(Some(process)) if life.is_stopping() => {
+            process.handle.kill();
+            process.exit.await;
+            ExitReason::Shutdown
+        }
+        Ok(Some(process)) => attend(&life, &cell, process).await,
+        Ok(None) => ExitReason::Shutdown,
         Err(reason) => ExitReason::Error(reason),
     }
 }
 
-async fn start(cell: &Cell) -> Result<Process, String> {
+/// The process, or `None` when the task is asked to stop before there is one. A start that is under way then is not
+/// given up: what it began would be gone only some time after this task.
+async fn start(life: &Life, cell: &Cell) -> Result<Option<Process>, String> {
     let prepared = cell.entry.prepared().ok_or_else(|| "its source was not prepared".to_owned())?;
     let home = data_dir(&cell.means.services_dir, &cell.entry);
     create_private(&home).await.map_err(|error| format!("cannot create {}: {error}", home.display()))?;
     let command = command(&cell.entry, &prepared, home);
     let mut delay = FIRST_RETRY_DELAY;
-    for _ in 0..SPAWN_RETRIES {
+    for tries_left in (0..=SPAWN_RETRIES).rev() {
+        if life.is_stopping() {
+            break;
+        }
         match cell.means.launcher.spawn(&command).await {
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_transient() && tries_left > 0 => {
                 let notice = format!("start failed for the system's reasons, trying again: {error}");
                 cell.entry.say(LogStream::System, &notice);
-                sleep(delay).await;
-                delay *= 2;
+                tokio::select! {
+                    () = life.stopping() => break,
+                    () = sleep(delay) => delay *= 2,
+                }
             }
-            settled => return settled.map_err(|error| words(&error)),
+            settled => return settled.map(Some).map_err(|error| words(&error)),
         }
     }
-    cell.means.launcher.spawn(&command).await.map_err(|error| words(&error))
+    Ok(None)
 }
 
 fn words(error: &SpawnError) -> String {
@@ -81,8 +90,8 @@ async fn create_private(path: &Path) -> io::Result<()> {
     tokio::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).await
 }
 
-/// Nothing of the runner's own environment, and nothing that the deployment did not name but the four that programs
-/// cannot do without.
+/// Nothing of the runner's own environment, and nothing that the deployment did not name but the three variables that
+/// programs cannot do without.
 fn command(entry: &Entry, prepared: &Prepared, home: PathBuf) -> Command {
     let spec = &entry.spec;
     let mut env: std::collections::BTreeMap<OsString, OsString> = [

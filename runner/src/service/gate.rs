@@ -15,6 +15,7 @@
 //! answer of an earlier life cannot be taken for another call's. Smaller ids belong to the instance's own requests.
 
 mod call;
+mod event;
 #[cfg(test)]
 mod tests;
 
@@ -22,11 +23,11 @@ use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use protocol::link::FailCode;
 
 pub use call::{Answer, Origin, Submit};
 use call::{Call, Progress};
+pub use event::{Counters, Effect, Event};
 
 /// Request ids of calls start here; JavaScript servers keep integers exact far beyond it.
 pub const FIRST_CALL_ID: u64 = 1 << 32;
@@ -45,115 +46,6 @@ const GIVEN_UP_MAX: usize = 1_024;
 
 /// The tools that may be called twice, by name.
 pub type Repeatable = Arc<HashSet<String>>;
-
-/// What happens to a gate.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A call arrived.
-    Submit(Submit),
-    /// A process is ready to take calls. Generations rise.
-    Opened {
-        /// Which process.
-        generation: u64,
-        /// Tools that its list declares repeatable.
-        repeatable: Repeatable,
-    },
-    /// The tool list of the open process changed.
-    Relisted {
-        /// Tools that its list declares repeatable.
-        repeatable: Repeatable,
-    },
-    /// The newline of this request was accepted by the pipe.
-    Written {
-        /// Its request id.
-        rpc: u64,
-    },
-    /// The process answered.
-    Answered {
-        /// The request id that it named.
-        rpc: u64,
-        /// What it said.
-        answer: Answer,
-    },
-    /// The process is gone, or no longer spoken to. Older generations than the open one are ignored.
-    Died {
-        /// Which process.
-        generation: u64,
-    },
-    /// The service is not running but on its way.
-    Waiting {
-        /// The service's state, for messages.
-        state: &'static str,
-    },
-    /// No new calls; those in flight may finish.
-    Drain,
-    /// No calls at all.
-    Closed {
-        /// `crashed`, `failed`, `stopped`.
-        state: &'static str,
-        /// Why, for a person.
-        reason: String,
-    },
-    /// The caller gave up.
-    Cancel {
-        /// Whose call.
-        origin: Origin,
-        /// For the server.
-        reason: Option<String>,
-    },
-    /// The link session is gone: nobody waits for its answers.
-    SessionGone {
-        /// Which one.
-        session: u64,
-    },
-    /// Time passed.
-    Tick,
-}
-
-/// What has to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Hand this request to the process.
-    Write {
-        /// Its request id.
-        rpc: u64,
-        /// JSON-RPC method.
-        method: String,
-        /// Raw JSON, empty for none.
-        params: Bytes,
-    },
-    /// Take the request back if it is not written; otherwise tell the process that nobody waits.
-    Revoke {
-        /// Its request id.
-        rpc: u64,
-        /// For the server.
-        reason: String,
-    },
-    /// Answer the caller.
-    Reply {
-        /// Whose call.
-        origin: Origin,
-        /// The answer.
-        answer: Answer,
-        /// How many processes saw the request.
-        attempts: u8,
-    },
-    /// Nothing is in flight any more (told while draining).
-    Idle,
-}
-
-/// What was counted and otherwise dropped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Answers to calls that had been given up.
-    pub late: u64,
-    /// Second answers to one request.
-    pub repeated: u64,
-    /// Answers to requests that were never made.
-    pub foreign: u64,
-    /// Calls whose id was already in use by the same session.
-    pub duplicate: u64,
-}
 
 #[derive(Debug)]
 enum Phase {

@@ -300,8 +300,13 @@ impl Broker {
         self.services[&spec.deployment].instances[0].pid.unwrap()
     }
 
-    /// Sends a call and does not wait.
+    /// Calls a tool and does not wait.
     pub(super) async fn ask(&mut self, spec: &ServiceSpec, tool: &str, arguments: Value) -> u64 {
+        let params = serde_json::json!({ "name": tool, "arguments": arguments });
+        self.request(spec, "tools/call", Bytes::from(params.to_string())).await
+    }
+
+    async fn request(&mut self, spec: &ServiceSpec, method: &str, params: Bytes) -> u64 {
         let id = self.number();
         let call = CallHeader {
             id,
@@ -309,14 +314,19 @@ impl Broker {
             service: spec.service.clone(),
             deployment: spec.deployment.clone(),
             affinity: None,
-            method: "tools/call".to_owned(),
+            method: method.to_owned(),
             timeout_ms: 60_000,
             retry: RetryKind::Auto,
             attempts_before: 0,
         };
-        let params = serde_json::json!({ "name": tool, "arguments": arguments });
-        self.send(&Header::Call(call), Bytes::from(params.to_string())).await;
+        self.send(&Header::Call(call), params).await;
         id
+    }
+
+    /// Returns when the server has read everything that it was asked before.
+    pub(super) async fn caught_up(&mut self, spec: &ServiceSpec) {
+        let id = self.request(spec, "ping", Bytes::new()).await;
+        assert_eq!(self.reply(id).await.0, ReplyOutcome::Result);
     }
 
     pub(super) async fn reply(&mut self, id: u64) -> Reply {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 
 use super::*;
+use bytes::Bytes;
 use proptest::prelude::*;
 
 const SECOND: Duration = Duration::from_secs(1);
