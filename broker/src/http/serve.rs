@@ -27,15 +27,42 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Longest time an open connection has to end by itself when the broker stops.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How long a client may take to read what it was sent last.
+const CLOSE_FRAME_WITHIN: Duration = Duration::from_secs(5);
 
-tokio::task_local! {
-    /// Cuts the connection that the running request came by.
-    static CONNECTION: CancellationToken;
+/// Ends the connection of a request from elsewhere.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Connection {
+    /// Ends it now, however stuck it is.
+    pub(super) cut: CancellationToken,
+    /// It is about to end by itself; cut when it does not.
+    pub(super) closing: CancellationToken,
+    /// All of them are to end.
+    pub(super) ending: CancellationToken,
 }
 
-/// What cuts the connection of the request that is being served, however stuck it is.
-pub(super) fn connection() -> CancellationToken {
-    CONNECTION.try_with(CancellationToken::clone).unwrap_or_default()
+impl Connection {
+    /// Resolves when it is to be cut.
+    async fn is_cut(&self) {
+        let overdue = async {
+            self.closing.cancelled().await;
+            tokio::time::sleep(CLOSE_FRAME_WITHIN).await;
+        };
+        tokio::select! {
+            () = self.cut.cancelled() => {}
+            () = overdue => {}
+        }
+    }
+}
+
+tokio::task_local! {
+    /// That of the running request.
+    static CONNECTION: Connection;
+}
+
+/// The connection of the request that is being served.
+pub(super) fn connection() -> Connection {
+    CONNECTION.try_with(Connection::clone).unwrap_or_default()
 }
 
 /// The life of the child `http`.
@@ -57,13 +84,14 @@ pub(super) async fn run(http: web::Data<Http>, bound: std::io::Result<TcpListene
     };
     life.fact("address", http.address.to_string());
     life.ready();
+    let ending = CancellationToken::new();
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, peer)) => {
                     let service = std::rc::Rc::clone(&service);
-                    connections.spawn_local(serve(service, stream, peer));
+                    connections.spawn_local(serve(service, stream, peer, ending.clone()));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -75,13 +103,14 @@ pub(super) async fn run(http: web::Data<Http>, bound: std::io::Result<TcpListene
         }
     }
     drop(listener);
+    ending.cancel();
     let ended = async { while connections.join_next().await.is_some() {} };
-    // Sockets were told to close by their sessions; whoever does not, is closed here.
+    // Sockets say goodbye; whoever does not read it is closed here.
     let _ = tokio::time::timeout(CLOSE_WITHIN, ended).await;
     ExitReason::Shutdown
 }
 
-async fn serve<S, E>(service: std::rc::Rc<S>, stream: TcpStream, peer: SocketAddr)
+async fn serve<S, E>(service: std::rc::Rc<S>, stream: TcpStream, peer: SocketAddr, ending: CancellationToken)
 where
     S: Service<TcpStream, Error = E>,
     E: std::fmt::Debug,
@@ -90,12 +119,31 @@ where
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let cut = CancellationToken::new();
-    let served = CONNECTION.scope(cut.clone(), service.call(stream));
+    let connection = Connection { ending, ..Connection::default() };
+    let served = CONNECTION.scope(connection.clone(), service.call(stream));
     tokio::select! {
         ended = served => if let Err(error) = ended {
             tracing::debug!(%peer, ?error, "a connection ended");
         },
-        () = cut.cancelled() => tracing::debug!(%peer, "a connection was cut"),
+        () = connection.is_cut() => tracing::debug!(%peer, "a connection was cut"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::{Instant, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn h34_a_connection_that_does_not_close_is_cut() {
+        let connection = Connection::default();
+        assert!(timeout(10 * CLOSE_FRAME_WITHIN, connection.is_cut()).await.is_err(), "not unasked");
+        let began = Instant::now();
+        connection.closing.cancel();
+        connection.is_cut().await;
+        assert_eq!(began.elapsed(), CLOSE_FRAME_WITHIN);
+        connection.cut.cancel();
+        connection.is_cut().await;
+        assert_eq!(began.elapsed(), CLOSE_FRAME_WITHIN, "at once when it must");
     }
 }

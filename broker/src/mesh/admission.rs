@@ -72,6 +72,12 @@ pub async fn admit(meshes: &Meshes, hello: Hello, max_connections: usize) -> Res
     let member = mesh.store.member_by_pubkey(&mesh.id, &hello.pubkey.to_string()).await.map_err(internal)?;
     let member = member.filter(|member| member.id.as_str() == hello.member_id).ok_or_else(stranger)?;
     session_key(&hello, now_ms)?;
+    if let Some(session) = &hello.session_pubkey {
+        let taken = mesh.store.member_by_pubkey(&mesh.id, &session.to_string()).await.map_err(internal)?;
+        if taken.is_some() {
+            return Err(refuse(ErrorCode::SessionTaken, "`sessionPubkey` is a member's own key"));
+        }
+    }
     if mesh.store.seen_hello(&replay_key(&hello), now).await.map_err(internal)? != Sighting::First {
         return Err(refuse(ErrorCode::Replayed, "this hello was seen before"));
     }

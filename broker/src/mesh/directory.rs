@@ -5,15 +5,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
-use supervision::{CallError, Dynamic, StartError};
+use futures_util::future::join_all;
+use protocol::link::FailCode;
+use supervision::{CallError, ChildEvent, Dynamic, Observer, StartError, Transition};
 
 use super::MeshContext;
 use super::scope::{Principal, Verb};
+use super::service::desk::Phase;
 use super::service::{self, Deploy, DeployRequest, Refused, ServiceCell, Teller, Undeploy, View};
 use crate::runners::Link;
 
 /// Longest wait for a service's actor to take a deploy or an undeploy in (not for its outcome).
 const ACCEPT_WITHIN: Duration = Duration::from_secs(10);
+/// Longest wait for the services of a mesh at its start. One that is not up by then is shown as what it is, and does
+/// not hold the others up.
+const READY_WITHIN: Duration = Duration::from_secs(5);
+/// How long a name is given to become free or its service's actor to come up, and how often: [`ACCEPT_WITHIN`] in all.
+const FREE_WITHIN: Duration = Duration::from_millis(200);
+const ATTEMPTS: u32 = 50;
 
 /// The services of one mesh.
 pub struct Services {
@@ -26,7 +35,8 @@ pub struct Services {
 impl Services {
     pub(super) fn new(mesh: Weak<MeshContext>) -> Self {
         let seeded = mesh.clone();
-        let set = Dynamic::new().seed(move |_| {
+        let parked = Arc::new(CloseParked(mesh.clone()));
+        let set = Dynamic::new().observe(parked).seed(move |_| {
             let mesh = seeded.upgrade();
             async move {
                 match mesh {
@@ -46,20 +56,33 @@ impl Services {
 
     async fn load(&self, mesh: &Arc<MeshContext>) -> Result<(), String> {
         let stored = mesh.store.services_with_deployments(&mesh.id).await.map_err(|error| error.to_string())?;
-        for row in stored {
-            let cell = self.enter(&row.service.name);
-            self.set.start(service::child(mesh, &cell)).await.map_err(|error| error.to_string())?;
+        let cells: Vec<_> = stored.iter().map(|row| self.enter(&row.service.name)).collect();
+        // All of them are known by what the store says before anybody may ask for one.
+        let started = cells.iter().map(|cell| self.set.start_ready(service::child(mesh, cell), READY_WITHIN));
+        for (cell, started) in cells.iter().zip(join_all(started).await) {
+            match started {
+                Ok(()) => {}
+                Err(error @ (StartError::Exited(_) | StartError::Timeout)) => {
+                    tracing::error!(mesh = mesh.slug, service = cell.name, %error, "a service could not be taken up");
+                }
+                Err(error) => return Err(error.to_string()),
+            }
         }
         self.loaded.store(true, Ordering::Release);
         mesh.runners.all().for_each(|link| self.sweep_strays(link));
         Ok(())
     }
 
-    /// Stops what a runner holds for services of this mesh that the store does not know.
+    /// Stops what a runner holds for services of this mesh that the store does not know, or has on another runner.
     pub(super) fn sweep_strays(&self, link: &Link) {
         if let Some(mesh) = self.mesh.upgrade().filter(|_| self.loaded.load(Ordering::Acquire)) {
-            super::sweep(link, |key| key.mesh == mesh.slug && self.get(&key.service).is_none());
+            super::sweep(link, |key| key.mesh == mesh.slug && self.is_stray(&key.service, link));
         }
+    }
+
+    fn is_stray(&self, name: &str, link: &Link) -> bool {
+        let elsewhere = |view: Arc<View>| view.runner.as_deref().is_some_and(|runner| runner != link.name());
+        self.get(name).is_none_or(|cell| cell.view().is_some_and(elsewhere))
     }
 
     fn enter(&self, name: &str) -> Arc<ServiceCell> {
@@ -104,12 +127,20 @@ impl Services {
     /// [`Refused`] when it was not accepted.
     pub async fn deploy(&self, name: &str, request: DeployRequest, teller: Teller) -> Result<(), Refused> {
         let mesh = self.mesh.upgrade().ok_or_else(|| Refused::Internal("the mesh is gone".to_owned()))?;
-        // Once more when the actor of an undeployed service of that name was just leaving.
-        for _ in 0..2 {
+        // Again when the actor of an undeployed service of that name was just leaving.
+        for _ in 0..ATTEMPTS {
             let cell = self.enter(name);
             match self.set.start(service::child(&mesh, &cell)).await {
-                Ok(()) | Err(StartError::AlreadyPresent) => {}
-                Err(error) => return Err(Refused::Internal(error.to_string())),
+                Ok(()) => {}
+                Err(StartError::AlreadyPresent) => {
+                    if cell.slot.up(FREE_WITHIN).await.is_err() {
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    self.forget(&cell);
+                    return Err(Refused::Internal(error.to_string()));
+                }
             }
             let deploy = Deploy { request: request.clone(), teller: Arc::clone(&teller) };
             match cell.slot.call(deploy, ACCEPT_WITHIN).await {
@@ -120,7 +151,7 @@ impl Services {
                 }
             }
         }
-        Err(Refused::Internal("the service is being removed, try again".to_owned()))
+        Err(Refused::Internal("the broker's part for this service is not up, the tree says why".to_owned()))
     }
 
     /// Forgets a service; the teller learns when nothing of it is left.
@@ -141,6 +172,20 @@ impl Services {
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
         if cells.get(&cell.name).is_some_and(|present| Arc::ptr_eq(present, cell)) {
             cells.remove(&cell.name);
+        }
+    }
+}
+
+/// A service whose actor is not restarted any more answers its calls with that, instead of letting them wait.
+struct CloseParked(Weak<MeshContext>);
+
+impl Observer for CloseParked {
+    fn on(&self, event: &ChildEvent) {
+        let Transition::Parked { exit, .. } = &event.transition else { return };
+        let cell = self.0.upgrade().and_then(|mesh| mesh.services.get(event.id.as_str()));
+        if let Some(cell) = cell {
+            let words = format!("service \"{}\": the broker's part for it failed too often: {exit}", cell.name);
+            cell.desk.set(Phase::Closed(FailCode::NotRunning, words));
         }
     }
 }

@@ -17,7 +17,9 @@ mod spec;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use supervision::{Dynamic, Slot};
 
 use crate::runners::{Link, LinkEvent, LinkObserver, Runners, ServiceKey};
@@ -29,6 +31,9 @@ use journal::Journal;
 use presence::MeshActor;
 use service::Look;
 
+/// Longest wait for a mesh at the broker's start; longer than for its services. One that is not up by then does not hold
+/// the others up.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 /// Deployments that nobody owns and that are stopped at one look; the next look takes the rest.
 const MAX_STRAYS_AT_ONCE: usize = 64;
 
@@ -128,9 +133,8 @@ impl Meshes {
 
     /// Brings up every mesh in the store. Run at each start of the set.
     async fn load(&self) -> Result<(), StoreError> {
-        for mesh in self.inner.store.list_meshes().await? {
-            self.bring_up(mesh).await;
-        }
+        let meshes = self.inner.store.list_meshes().await?;
+        join_all(meshes.into_iter().map(|mesh| self.bring_up(mesh))).await;
         self.inner.loaded.store(true, Ordering::Release);
         self.inner.runners.all().for_each(|link| self.sweep_strays(link));
         Ok(())
@@ -138,7 +142,8 @@ impl Meshes {
 
     async fn bring_up(&self, mesh: Mesh) {
         let context = self.get(&mesh.id).unwrap_or_else(|| self.enter(mesh));
-        if let Err(error) = self.inner.set.start(spec::child(&context)).await {
+        // Ready: its services are known, so that a peer that comes next finds them.
+        if let Err(error) = self.inner.set.start_ready(spec::child(&context), READY_WITHIN).await {
             tracing::error!(mesh = context.slug, %error, "a mesh could not be started");
         }
     }

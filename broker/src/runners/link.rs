@@ -5,7 +5,7 @@
 //! connection's queue under one short lock, and the answer comes back through the call's sink.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use protocol::link::mux::{Delivered, Mux, MuxError};
@@ -15,6 +15,12 @@ use tokio::sync::{Notify, oneshot};
 use super::board::{Board, ServiceKey};
 pub use super::table::{CallOutcome, CallSink};
 use super::table::{CommandReply, Table};
+
+/// Longest wait for the end of a command that changes something; a stop has all of its own limits inside this. Then it
+/// is given again.
+const COMMAND_WITHIN: Duration = Duration::from_secs(120);
+/// Longest wait for the lines of a log.
+const LOGS_WITHIN: Duration = Duration::from_secs(10);
 
 /// What befell a link.
 #[derive(Debug, Clone)]
@@ -176,7 +182,7 @@ impl Link {
     pub async fn load(&self, spec: ServiceSpec) -> Result<CommandReply, NotUp> {
         let deployment = spec.deployment.clone();
         let spec = Box::new(spec);
-        self.command(|cmd, fence| Header::Load { cmd, fence: fence(deployment), spec }).await
+        self.command(COMMAND_WITHIN, |cmd, fence| Header::Load { cmd, fence: fence(deployment), spec }).await
     }
 
     /// Makes the runner stop a deployment; answered when nothing of it is left.
@@ -189,7 +195,7 @@ impl Link {
             let fence = fence(deployment.to_owned());
             Header::Unload { cmd, fence, mesh, service }
         };
-        let reply = self.command(unload).await?;
+        let reply = self.command(COMMAND_WITHIN, unload).await?;
         if matches!(reply, CommandReply::Done(Outcome::Ok)) {
             self.lock().board.forget(key, deployment);
         }
@@ -202,7 +208,7 @@ impl Link {
     /// [`NotUp`] when the runner cannot be asked or does not answer.
     pub async fn logs(&self, key: &ServiceKey, lines: u32) -> Result<Vec<LogLine>, NotUp> {
         let (mesh, service) = (key.mesh.clone(), key.service.clone());
-        match self.command(|cmd, _| Header::Logs { cmd, mesh, service, lines }).await? {
+        match self.command(LOGS_WITHIN, |cmd, _| Header::Logs { cmd, mesh, service, lines }).await? {
             CommandReply::Logs(lines) => Ok(lines),
             CommandReply::Done(_) | CommandReply::LinkLost => Err(NotUp::Down),
         }
@@ -210,15 +216,17 @@ impl Link {
 
     /// Asks the runner to stop every service and itself; true when it said that it did.
     pub async fn stop_all(&self) -> bool {
-        matches!(self.command(|cmd, _| Header::StopAll { cmd }).await, Ok(CommandReply::Done(Outcome::Ok)))
+        let reply = self.command(COMMAND_WITHIN, |cmd, _| Header::StopAll { cmd }).await;
+        matches!(reply, Ok(CommandReply::Done(Outcome::Ok)))
     }
 
     async fn command(
         &self,
+        within: Duration,
         header: impl FnOnce(u64, &dyn Fn(String) -> Fence) -> Header,
     ) -> Result<CommandReply, NotUp> {
         let (reply, answer) = oneshot::channel();
-        {
+        let asked = {
             let mut inner = self.lock();
             let Inner { connection, table, .. } = &mut *inner;
             let connection = connection.as_mut().ok_or(NotUp::Down)?;
@@ -226,12 +234,19 @@ impl Link {
             let (store, epoch) = (connection.store.clone(), connection.epoch);
             let fence = move |deployment| Fence { store: store.clone(), epoch, deployment };
             if connection.mux.outbox.push(&header(cmd, &fence), Bytes::new()).is_err() {
-                table.done(cmd, CommandReply::LinkLost);
+                table.forget(cmd);
                 return Err(NotUp::Full);
             }
-        }
+            Asked { link: self, cmd }
+        };
         self.shared.outgoing.notify_one();
-        Ok(answer.await.unwrap_or(CommandReply::LinkLost))
+        match tokio::time::timeout(within, answer).await {
+            Ok(reply) => Ok(reply.unwrap_or(CommandReply::LinkLost)),
+            Err(_) => {
+                tracing::warn!(runner = self.name(), cmd = asked.cmd, "the runner did not answer a command");
+                Ok(CommandReply::LinkLost)
+            }
+        }
     }
 
     // --- what the session does with its own link ---
@@ -346,8 +361,24 @@ impl Link {
     }
 }
 
+/// A command in the table; whatever ends the wait for its answer takes it out.
+struct Asked<'a> {
+    link: &'a Link,
+    cmd: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.link.lock().table.forget(self.cmd);
+    }
+}
+
 /// An answer that came from no server.
 #[must_use]
 pub fn failed(code: FailCode, message: impl Into<String>, attempts: u8) -> CallOutcome {
     CallOutcome { outcome: ReplyOutcome::Failed { code, message: message.into() }, body: Bytes::new(), attempts }
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

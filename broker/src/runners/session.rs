@@ -4,6 +4,7 @@
 //! report is on the board, and it ends with the reason when the connection does; its supervisor dials
 //! again after a back-off.
 
+use std::convert::Infallible;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,8 +30,12 @@ use crate::config::RunnerUrl;
 const HANDSHAKE_STEP: Duration = Duration::from_secs(5);
 /// How often a socket that is not there yet is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How often the runner is pinged and overdue calls are looked for.
+/// How often the runner is pinged.
 const PING_EVERY: Duration = Duration::from_secs(1);
+/// How often overdue calls are looked for.
+const SWEEP_EVERY: Duration = Duration::from_millis(250);
+/// A runner that takes no frame for so long is given up, however much it says itself.
+const WRITE_WITHIN: Duration = Duration::from_secs(15);
 /// A runner that was silent for so long, pongs included, is given up.
 const SILENCE: Duration = Duration::from_secs(15);
 
@@ -54,6 +59,7 @@ pub(super) async fn run(link: Link, dialler: Dialler, life: Life) -> ExitReason 
     tokio::select! {
         ended = read(&link, &life, stream) => ended,
         ended = write(&link, sink) => ended,
+        never = sweep(&link) => match never {},
         () = life.stopping() => ExitReason::Shutdown,
     }
 }
@@ -177,10 +183,7 @@ async fn write(link: &Link, mut sink: SplitSink<Socket, Message>) -> ExitReason 
     loop {
         let sent = tokio::select! {
             () = link.outgoing() => flush(link, &mut sink).await,
-            _ = tick.tick() => {
-                link.sweep();
-                sink.send(Message::Ping(bytes::Bytes::new())).await
-            }
+            _ = tick.tick() => in_time(sink.send(Message::Ping(bytes::Bytes::new()))).await,
         };
         if let Err(error) = sent {
             return ExitReason::Error(format!("writing to the runner: {error}"));
@@ -188,11 +191,27 @@ async fn write(link: &Link, mut sink: SplitSink<Socket, Message>) -> ExitReason 
     }
 }
 
-async fn flush(link: &Link, sink: &mut SplitSink<Socket, Message>) -> Result<(), tungstenite::Error> {
+async fn flush(link: &Link, sink: &mut SplitSink<Socket, Message>) -> Result<(), String> {
     while let Some(frame) = link.next_frame() {
-        sink.feed(Message::Binary(frame)).await?;
+        in_time(sink.feed(Message::Binary(frame))).await?;
     }
-    sink.flush().await
+    in_time(sink.flush()).await
+}
+
+async fn in_time(sent: impl Future<Output = Result<(), tungstenite::Error>>) -> Result<(), String> {
+    match timeout(WRITE_WITHIN, sent).await {
+        Ok(sent) => sent.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("it took nothing for {WRITE_WITHIN:?}")),
+    }
+}
+
+/// Apart from the writer, which may have to wait for a runner that reads slowly.
+async fn sweep(link: &Link) -> Infallible {
+    let mut tick = interval(SWEEP_EVERY);
+    loop {
+        tick.tick().await;
+        link.sweep();
+    }
 }
 
 async fn read(link: &Link, life: &Life, mut stream: SplitStream<Socket>) -> ExitReason {

@@ -95,6 +95,11 @@ impl Table {
         self.commands.remove(&cmd).is_some_and(|waiting| waiting.send(reply).is_ok())
     }
 
+    /// Nobody waits for this command any longer.
+    pub(super) fn forget(&mut self, cmd: u64) {
+        self.commands.remove(&cmd);
+    }
+
     /// Takes every call whose time and grace have passed, with the frame that tells the runner.
     pub(super) fn overdue(&mut self, now: Instant) -> Vec<(Header, CallSink)> {
         let ids: Vec<u64> = self.calls.iter().filter(|(_, call)| call.deadline <= now).map(|(id, _)| *id).collect();
@@ -113,6 +118,12 @@ impl Table {
             let _ = waiting.send(CommandReply::LinkLost);
         }
         self.calls.drain().map(|(_, call)| call.sink).collect()
+    }
+
+    /// Commands in flight.
+    #[cfg(test)]
+    pub(super) fn commands(&self) -> usize {
+        self.commands.len()
     }
 
     /// Calls in flight.

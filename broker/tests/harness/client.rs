@@ -142,9 +142,11 @@ impl Client {
         self.until(|frame| frame["_reqId"] == id).await
     }
 
-    /// The answer to a request that ends it: statuses on the way are passed over.
+    /// The answer to a request that ends it: statuses on the way are dropped.
     pub(crate) async fn outcome(&mut self, id: &str) -> Value {
-        self.until(|frame| frame["_reqId"] == id && frame["status"] != "building").await
+        let outcome = self.until(|frame| frame["_reqId"] == id && frame["status"] != "building").await;
+        self.aside.retain(|frame| frame["_reqId"] != id);
+        outcome
     }
 
     /// Sends a request and returns what ends it.

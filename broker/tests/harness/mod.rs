@@ -136,9 +136,11 @@ impl Broker {
         self
     }
 
-    /// Waits for its end; whether the exit code was 0.
-    pub(crate) async fn ended(&mut self) -> bool {
-        timeout(SOON, self.process.wait()).await.expect("it ends soon").unwrap().success()
+    /// Waits for its end; the exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        // Its standard input stays open meanwhile: `Child::wait` would close it.
+        let _held = self.process.stdin.take();
+        timeout(SOON, self.process.wait()).await.expect("it ends soon").unwrap().code()
     }
 
     pub(crate) fn pid(&self) -> u32 {

@@ -11,8 +11,8 @@ use protocol::SecretString;
 use protocol::link::mux::{Delivered, Mux};
 use protocol::link::proof::{self, BrokerClaim, RunnerClaim};
 use protocol::link::{
-    CallHeader, FailCode, Fence, Header, LinkHello, Outcome, ReplyOutcome, Report, ServiceReport, ServiceSpec,
-    ServiceState, Tool, frame,
+    CallHeader, FailCode, Fence, Header, LinkHello, MAX_BODY_BYTES, Outcome, ReplyOutcome, Report, ServiceReport,
+    ServiceSpec, ServiceState, Tool, frame,
 };
 use serde_json::{Value, json};
 use tokio::net::{UnixListener, UnixStream};
@@ -82,12 +82,8 @@ impl FakeRunner {
         let mut socket = self.knock().await;
         let (broker, nonce, ours) = greet(&mut socket, &self.name, RUNNER_TOKEN).await;
         let Some(Header::LinkProof { proof }) = receive(&mut socket).await else { panic!("the broker proves itself") };
-        let claim = BrokerClaim {
-            runner_nonce: &ours,
-            broker_nonce: &nonce,
-            store_id: &broker.store_id,
-            epoch: broker.epoch,
-        };
+        let claim =
+            BrokerClaim { runner_nonce: &ours, broker_nonce: &nonce, store_id: &broker.store_id, epoch: broker.epoch };
         proof::verify_broker(&SecretString::from(RUNNER_TOKEN), claim, &proof).unwrap();
         Conn::new(socket, broker)
     }
@@ -129,8 +125,8 @@ pub(crate) async fn receive(socket: &mut Socket) -> Option<Header> {
 
 impl Conn {
     fn new(socket: Socket, broker: BrokerFacts) -> Self {
-        let (outgoing, to_send) = mpsc::unbounded_channel();
-        let (arrived, incoming) = mpsc::unbounded_channel();
+        let (outgoing, to_send) = unbounded();
+        let (arrived, incoming) = unbounded();
         let pump = tokio::spawn(pump(socket, to_send, arrived));
         Self { broker, incoming: Mutex::new(incoming), outgoing, seq: AtomicU64::new(0), pump }
     }
@@ -226,6 +222,11 @@ impl Drop for Conn {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test sends what it sends, and never waits to say so")]
+fn unbounded<T>() -> (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>) {
+    mpsc::unbounded_channel()
+}
+
 async fn pump(
     mut socket: Socket,
     mut to_send: mpsc::UnboundedReceiver<(Header, Bytes)>,
@@ -239,7 +240,7 @@ async fn pump(
             }
         }
         tokio::select! {
-            Some((header, body)) = to_send.recv() => mux.outbox.push(&header, body).unwrap(),
+            Some((header, body)) = to_send.recv(), if mux.outbox.queued_bytes() < MAX_BODY_BYTES => mux.outbox.push(&header, body).unwrap(),
             message = socket.next() => match message {
                 Some(Ok(Message::Binary(bytes))) => {
                     if let Some(delivered) = mux.receive(bytes).unwrap() {

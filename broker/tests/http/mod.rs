@@ -48,7 +48,7 @@ async fn a_nodes_health_is_that_of_what_stands_below_it() {
     let (broker, runner) = Broker::with_runner().await;
     let ill = get(&broker, "/health/runners", &[]).await;
     assert_eq!((ill.status, &ill.body["healthy"]), (503, &json!(false)));
-    assert_eq!(ill.body["ill"], json!(["broker/runners/link:local: starting"]));
+    assert_eq!(ill.body["ill"], json!(["runners/link:local: starting"]));
     assert_eq!(get(&broker, "/health/store", &[]).await.status, 200);
 
     let link = runner.accept_with(Vec::new()).await;
@@ -64,17 +64,17 @@ async fn h06_the_tree_is_shown_whole_or_in_part() {
     assert_eq!(whole.status, 200);
     assert!(whole.body["seq"].as_u64().unwrap() > 0);
     let root = &whole.body["roots"][0];
-    let parts = ["broker/store", "broker/runners", "broker/meshes", "broker/http", "broker/drain"];
+    let parts = ["store", "runners", "meshes", "http", "drain"];
     assert_eq!(children(root), parts);
 
     let shallow = get(&broker, "/tree?depth=0", &[]).await.body;
     assert_eq!(children(&shallow["roots"][0]), Vec::<&str>::new());
-    for path in ["meshes/default", "broker/meshes/default", "/meshes/default/"] {
+    for path in ["meshes/default", "/meshes/default/"] {
         let part = get(&broker, &format!("/tree?path={path}&depth=1"), &[]).await.body;
         let mesh = &part["roots"][0];
-        assert_eq!(mesh["id"], "broker/meshes/default", "{path}");
+        assert_eq!(mesh["id"], "meshes/default", "{path}");
         assert_eq!(mesh["state"], "running");
-        let of_a_mesh = ["mesh", "journal", "peers", "services"].map(|part| format!("broker/meshes/default/{part}"));
+        let of_a_mesh = ["mesh", "journal", "peers", "services"].map(|part| format!("meshes/default/{part}"));
         assert_eq!(children(mesh), of_a_mesh);
     }
 }

@@ -190,3 +190,32 @@ async fn h50_a_session_has_so_many_calls_and_is_told() {
     }
     assert!(client.answer(&asked).await["result"].is_object());
 }
+
+/// A client that does not read is cut off before it costs others anything.
+#[tokio::test]
+async fn h34_who_does_not_read_its_results_is_cut_off() {
+    const RESULT: usize = 40 * 1024 * 1024;
+    // One on its way into the socket, three that may wait, and one too many.
+    const RESULTS: usize = 5;
+    let (broker, _runner, link, mut client) = world().await;
+    up(&mut client, &link, deploy("one"), two_tools()).await;
+    let mut idle = Client::join(&broker, OWNER).await;
+    for _ in 0..RESULTS {
+        idle.request(call("one", "read")).await;
+    }
+    let text = "x".repeat(RESULT);
+    for _ in 0..RESULTS {
+        let (header, _) = link.call().await;
+        link.reply(header.id, &text);
+    }
+    let asked = client.request(call("one", "read")).await;
+    let (header, _) = link.call().await;
+    link.reply(header.id, "small");
+    assert!(client.answer(&asked).await["result"].is_object());
+    let sessions = "/tree?path=meshes/default/peers&depth=1";
+    crate::http::eventually(&broker, sessions, |peers| {
+        peers["roots"][0]["children"].as_array().is_some_and(|peers| peers.len() == 1)
+    })
+    .await;
+    assert_eq!(idle.closed().await, None, "cut, without a word that it would not have read");
+}

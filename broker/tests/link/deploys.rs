@@ -7,52 +7,54 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use super::{call, deploy, deploy_with, listed, listed_as, undeploy, up, world};
-use crate::harness::{Client, Hello, Load, OWNER, report, tool};
+use crate::harness::{Client, Hello, Load, MEMBER, OWNER, report, tool};
 
 #[tokio::test]
 async fn h15_a_deploy_ends_with_running_and_its_tools() {
-    let (broker, _runner, link, mut client) = world().await;
-    let (mut curious, _) = Client::join_with(
-        &broker,
-        Hello::of(&broker, OWNER).with("capabilities", vec![json!("deploy_progress")]),
-    )
-    .await;
-    let mut outcomes = Vec::new();
-    for (name, asking) in [("one", &mut client), ("two", &mut curious)] {
-        let config = json!({ "env": { "KEY": "v" }, "memory_mb": 64 });
-        let request = asking.request(deploy_with(name, json!({ "args": ["--x"], "config": config }))).await;
-        assert_eq!(asking.answer(&request).await["status"], "building");
-        let Load { cmd, fence, spec } = link.load().await;
-        assert_eq!((&*spec.service, &*spec.mesh, &*spec.args), (name, "default", &["--x".to_owned()][..]));
-        assert_eq!(spec.limits.memory_mb, Some(64));
-        assert_eq!((fence.epoch, &fence.deployment), (link.broker.epoch, &spec.deployment));
-        link.done(cmd, Outcome::Ok);
-        for line in ["fetching", "fetching", "unpacking"] {
-            let mut building = report(name, &spec.deployment, ServiceState::Building);
-            building.progress = Some(line.to_owned());
-            link.report(false, vec![building]);
-            listed_as(asking, name, "building").await;
+    let (_broker, _runner, link, mut client) = world().await;
+    let config = json!({ "env": { "KEY": "v" }, "policy": { "retry": "never" } });
+    let request = client.request(deploy_with("one", json!({ "args": ["--x"], "config": config }))).await;
+    assert_eq!(client.answer(&request).await["status"], "building");
+    let Load { cmd, fence, spec } = link.load().await;
+    assert_eq!((&*spec.service, &*spec.mesh, &*spec.args), ("one", "default", &["--x".to_owned()][..]));
+    assert_eq!((fence.epoch, &fence.deployment), (link.broker.epoch, &spec.deployment));
+    link.done(cmd, Outcome::Ok);
+    link.report(false, vec![progress(&spec.deployment, "fetching")]);
+    listed_as(&mut client, "one", "building").await;
+    let mut running = report("one", &spec.deployment, ServiceState::Running);
+    running.tools = Some(vec![tool("t", json!({ "readOnlyHint": true }))]);
+    running.version = Some("1.2.3".to_owned());
+    link.report(false, vec![running]);
+    let outcome = client.answer(&request).await;
+    assert_eq!(outcome["status"], "running", "an old client is not told what it does not know: {outcome}");
+    assert_eq!(outcome["tools"][0]["name"], "t");
+    let entry = listed(&mut client, "one").await;
+    assert_eq!((&entry["version"], &entry["tool_count"]), (&json!("1.2.3"), &json!(1)));
+}
+
+fn progress(deployment: &str, line: &str) -> protocol::link::ServiceReport {
+    let mut building = report("one", deployment, ServiceState::Building);
+    building.progress = Some(line.to_owned());
+    building
+}
+
+#[tokio::test]
+async fn h15_who_wants_to_know_is_told_each_line_of_an_installation_once() {
+    let (broker, _runner, link, _client) = world().await;
+    let curious = Hello::of(&broker, OWNER).with("capabilities", vec![json!("deploy_progress")]);
+    let (mut client, _) = Client::join_with(&broker, curious).await;
+    let request = client.request(deploy("one")).await;
+    assert!(client.answer(&request).await["progress"].is_null());
+    let Load { cmd, spec, .. } = link.load().await;
+    link.done(cmd, Outcome::Ok);
+    for line in ["fetching", "unpacking"] {
+        for _ in 0..3 {
+            link.report(false, vec![progress(&spec.deployment, line)]);
         }
-        let mut running = report(name, &spec.deployment, ServiceState::Running);
-        running.tools = Some(vec![tool("t", json!({ "readOnlyHint": true }))]);
-        running.version = Some("1.2.3".to_owned());
-        link.report(false, vec![running]);
-        let mut lines = Vec::new();
-        let outcome = loop {
-            let status = asking.answer(&request).await;
-            if status["status"] != "building" {
-                break status;
-            }
-            lines.push(status["progress"].as_str().unwrap().to_owned());
-        };
-        assert_eq!((&outcome["status"], &outcome["tools"][0]["name"]), (&json!("running"), &json!("t")));
-        let entry = listed(asking, name).await;
-        assert_eq!((&entry["version"], &entry["tool_count"]), (&json!("1.2.3"), &json!(1)));
-        outcomes.push(lines);
+        assert_eq!(client.answer(&request).await["progress"], line);
     }
-    assert_eq!(outcomes[0], Vec::<String>::new(), "an old client gets what it knows");
-    assert_eq!(outcomes[1].last().map(String::as_str), Some("unpacking"));
-    assert!(outcomes[1].len() <= 2, "a line is told once: {outcomes:?}");
+    link.report(false, vec![report("one", &spec.deployment, ServiceState::Running)]);
+    assert_eq!(client.answer(&request).await["status"], "running");
 }
 
 #[tokio::test]
@@ -241,7 +243,7 @@ async fn logs_and_schema_are_what_the_runner_and_the_server_say() {
     assert_eq!(lines, 1_000, "cut to what is allowed");
     let line = LogLine { at_ms: 0, stream: LogStream::Stderr, text: "ready".into() };
     link.send(Header::LogsResult { cmd, lines: vec![line] }, "");
-    assert_eq!(client.answer(&asked).await["lines"], json!(["1970-01-01T00:00:00Z stderr ready"]));
+    assert_eq!(client.answer(&asked).await["lines"], json!(["1970-01-01T00:00:00.000Z stderr ready"]));
 
     let all = client.ask(json!({ "type": "mcp_schema", "server_name": "one" })).await;
     assert_eq!(all["tools"].as_array().unwrap().len(), 2);
@@ -249,4 +251,27 @@ async fn logs_and_schema_are_what_the_runner_and_the_server_say() {
     assert_eq!(one["tools"][0]["name"], "b");
     let none = client.ask(json!({ "type": "mcp_schema", "server_name": "one", "tool_name": "c" })).await;
     assert_eq!(none["code"], "not_found");
+}
+
+#[tokio::test]
+async fn h50_a_session_has_so_many_requests_under_way_and_the_others_do_not_notice() {
+    const REQUESTS: usize = 64;
+    let (broker, _runner, link, mut client) = world().await;
+    up(&mut client, &link, deploy_with("one", json!({ "scope": "mesh" })), Vec::new()).await;
+    let mut greedy = Client::join(&broker, MEMBER).await;
+    let logs = json!({ "type": "mcp_logs", "server_name": "one" });
+    for _ in 0..REQUESTS {
+        greedy.request(logs.clone()).await;
+    }
+    let refused = greedy.ask(logs.clone()).await;
+    assert_eq!(refused["code"], "limit", "{refused}");
+    for _ in 0..REQUESTS {
+        assert!(matches!(link.next().await.header, Header::Logs { .. }));
+    }
+    // Those of one who is gone are forgotten, and others are served meanwhile.
+    drop(greedy);
+    let asked = client.request(logs).await;
+    let Header::Logs { cmd, .. } = link.next().await.header else { panic!("logs were due") };
+    link.send(Header::LogsResult { cmd, lines: Vec::new() }, "");
+    assert_eq!(client.answer(&asked).await["type"], "mcp_logs_result");
 }

@@ -20,5 +20,5 @@ async fn h47_calls_that_are_under_way_are_answered_before_the_broker_ends() {
     link.reply(header.id, "just in time");
     assert_eq!(client.answer(&asked).await["result"]["content"][0]["text"], "just in time");
     assert_eq!(client.closed().await.map(|(code, _)| code), Some(1001));
-    assert!(broker.ended().await, "exit code 0");
+    assert_eq!(broker.ended().await, Some(0), "{}", broker.log());
 }

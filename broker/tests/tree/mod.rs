@@ -45,8 +45,16 @@ async fn the_brokers_tree_as_specified() {
         started: Instant::now(),
         build: String::new(),
     });
-    let parts = Parts { store, runner_configs: Vec::new(), runners, meshes, http, listener, epoch: 1, build: String::new() };
-    insta::assert_snapshot!(tree::tree(parts).outline(), @"");
+    let parts =
+        Parts { store, runner_configs: Vec::new(), runners, meshes, http, listener, epoch: 1, build: String::new() };
+    insta::assert_snapshot!(tree::tree(parts).outline(), @"
+    rest_for_one  3 in 60s
+    ├─ store      store  permanent  stop 1s
+    ├─ runners    set  permanent  stop infinity
+    ├─ meshes     set  permanent  stop infinity
+    ├─ http       http  permanent  stop 2s
+    └─ drain      drain  permanent  stop 6s
+    ");
 }
 
 /// One line for each node: path, kind and state; what differs between two runs is named instead.
@@ -75,7 +83,23 @@ async fn h01_whatever_lives_is_a_node() {
     let tree = eventually(&broker, "/tree", |tree| tree.to_string().contains("link:local/services")).await;
     let mut shown = Vec::new();
     lines(&tree["roots"][0], ack["presenceId"].as_str().unwrap(), &mut shown);
-    insta::assert_snapshot!(shown.join("\n"), @"");
+    insta::assert_snapshot!(shown.join("\n"), @"
+    broker  supervisor  running
+    store  store  running
+    runners  set  running
+    runners/link:local  link  running
+    runners/link:local/services  set  running
+    meshes  set  running
+    meshes/default  mesh  running
+    meshes/default/mesh  presence  running
+    meshes/default/journal  journal  running
+    meshes/default/peers  set  running
+    meshes/default/peers/<presence>  peer  running
+    meshes/default/services  set  running
+    meshes/default/services/one  service  running
+    http  http  running
+    drain  drain  running
+    ");
 
     // A runner that is away is not shown as one that runs.
     link.cut();

@@ -19,11 +19,7 @@ async fn what_cannot_be_read_is_answered_with_what_is_wrong() {
         (r#"{"type":"mcp_logs","_reqId":"q"}"#, "bad_request", "server_name"),
         (r#"{"type":"mcp_logs","server_name":"x","lines":-1,"_reqId":"q"}"#, "bad_request", "lines"),
         (r#"{"type":"mcp_call","serverName":"x","args":{},"_reqId":"q"}"#, "bad_request", "toolName"),
-        (
-            r#"{"type":"mcp_deploy","server_name":"x","source":{"type":"npx"},"_reqId":"q"}"#,
-            "bad_request",
-            "package",
-        ),
+        (r#"{"type":"mcp_deploy","server_name":"x","source":{"type":"npx"},"_reqId":"q"}"#, "bad_request", "package"),
         (deep.as_str(), "bad_json", "64"),
     ];
     for (text, code, named) in cases {
@@ -61,7 +57,7 @@ async fn a_refused_request_names_the_request() {
             "service name must be 1-64 chars, alphanumeric/hyphens/underscores, starting with alphanumeric",
         ),
         (deploy("x", &json!({ "type": "npx", "package": "--help" })), "deploy_error", "source.package"),
-        (deploy("x", &json!({ "type": "git", "url": "ext::sh -c id" })), "deploy_error", "source.url"),
+        (deploy("x", &json!({ "type": "git", "url": "https://h/x.git" })), "deploy_error", "not supported"),
         (named(deploy("x", &npx), json!({ "cpus": 0.5 })), "deploy_error", "config.cpus"),
         (named(deploy("x", &npx), json!({ "network_allow": [] })), "deploy_error", "config.network_allow"),
         (named(deploy("x", &npx), json!({ "env": { "A=B": "v" } })), "deploy_error", "env.A"),

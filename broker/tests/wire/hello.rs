@@ -1,5 +1,7 @@
 //! Who is let in.
 
+use std::time::{Duration, Instant};
+
 use protocol::identity::{MemberKey, SessionClaim};
 use serde_json::json;
 
@@ -130,6 +132,17 @@ async fn nothing_is_done_before_hello_and_hello_is_said_once() {
     let second = client.ask(Hello::of(&broker, OWNER).0).await;
     assert_eq!(second["code"], "bad_request");
     assert_eq!(client.ask(json!({ "type": "mcp_catalog" })).await["type"], "mcp_catalog_result");
+}
+
+#[tokio::test]
+async fn who_says_nothing_is_not_waited_for() {
+    const WITHIN: Duration = Duration::from_secs(10);
+    let broker = Broker::alone().await;
+    let began = Instant::now();
+    let mut silent = Client::connect(&broker).await;
+    assert_eq!(silent.closed().await.map(|(code, _)| code), Some(1008));
+    assert!(began.elapsed() >= WITHIN, "{:?}", began.elapsed());
+    assert_eq!(silent.next().await["code"], "no_hello");
 }
 
 #[tokio::test]

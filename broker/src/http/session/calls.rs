@@ -3,8 +3,7 @@
 //! Arguments and results are never parsed here; they are set into their frames as they came.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
@@ -17,7 +16,7 @@ use super::outlet::PortOutlet;
 use crate::mesh::MeshContext;
 use crate::mesh::peer::{Outlet as _, reply};
 use crate::mesh::scope::{Principal, Verb};
-use crate::mesh::service::{Call, Ticket};
+use crate::mesh::service::{Call, ServiceCell, Ticket};
 use crate::runners::CallOutcome;
 
 /// Calls of one session that may be under way or wait: 64 and 256.
@@ -29,91 +28,110 @@ const MAX_CALL_ID_BYTES: usize = 256;
 #[derive(Clone)]
 pub(super) struct Calls {
     outlet: PortOutlet,
-    open: Arc<AtomicUsize>,
-    tickets: Arc<Mutex<HashMap<String, Option<Ticket>>>>,
+    open: Arc<Mutex<Open>>,
+}
+
+/// Those that have no answer yet.
+#[derive(Default)]
+struct Open {
+    last: u64,
+    calls: HashMap<u64, OpenCall>,
+    /// Those that their client has named.
+    by_id: HashMap<String, u64>,
+}
+
+struct OpenCall {
+    ticket: Ticket,
+    cell: Arc<ServiceCell>,
+    call_id: Option<String>,
 }
 
 impl Calls {
     pub(super) fn new(outlet: PortOutlet) -> Self {
-        Self { outlet, open: Arc::default(), tickets: Arc::default() }
+        Self { outlet, open: Arc::default() }
     }
 
     /// Takes a call in; its one answer goes to the outlet.
     pub(super) fn call(&self, mesh: &MeshContext, who: &Principal, call: McpCall<'_>, req_id: Option<&str>) {
         let cell = match mesh.services.find(&call.server_name, who, Verb::Call) {
             Ok((cell, _)) => cell,
-            Err(refused) => {
-                let words = refused.to_string();
-                return self.answer(Err((ErrorCode::NotFound, words)), req_id);
-            }
+            Err(refused) => return self.refuse(ErrorCode::NotFound, refused.to_string(), req_id),
         };
-        if self.open.fetch_add(1, Ordering::Relaxed) >= MAX_CALLS {
-            self.open.fetch_sub(1, Ordering::Relaxed);
-            let words = format!("limit: {MAX_CALLS} calls of this session are under way or wait");
-            return self.answer(Err((ErrorCode::Limit, words)), req_id);
-        }
-        let call_id = match self.enter(call.call_id) {
-            Ok(call_id) => call_id,
-            Err(words) => {
-                self.open.fetch_sub(1, Ordering::Relaxed);
-                return self.answer(Err((ErrorCode::BadRequest, words)), req_id);
-            }
+        let ticket = Ticket::default();
+        let opened = OpenCall { ticket: ticket.clone(), cell: Arc::clone(&cell), call_id: call.call_id };
+        let number = match self.lock().enter(opened) {
+            Ok(number) => number,
+            Err((code, words)) => return self.refuse(code, words, req_id),
         };
-        let (calls, req_id, known) = (self.clone(), req_id.map(str::to_owned), call_id.clone());
+        let (calls, req_id) = (self.clone(), req_id.map(str::to_owned));
         let sink = Box::new(move |outcome: CallOutcome| {
-            calls.open.fetch_sub(1, Ordering::Relaxed);
-            if let Some(call_id) = &known {
-                calls.lock().remove(call_id);
-            }
+            calls.lock().leave(number);
             calls.outlet.send(result_frame(outcome, req_id.as_deref()));
         });
-        let ticket = cell.desk.submit(Call {
+        cell.desk.submit(Call {
             params: params(&call.tool_name, call.args),
             timeout: call.timeout_ms.map(Duration::from_millis),
             sink,
+            ticket,
         });
-        if let Some(call_id) = call_id
-            && let Some(entry) = self.lock().get_mut(&call_id)
-        {
-            *entry = ticket;
-        }
-    }
-
-    fn enter(&self, call_id: Option<String>) -> Result<Option<String>, String> {
-        let Some(call_id) = call_id else {
-            return Ok(None);
-        };
-        if call_id.len() > MAX_CALL_ID_BYTES {
-            return Err(format!("`callId` is longer than {MAX_CALL_ID_BYTES} bytes"));
-        }
-        match self.lock().insert(call_id.clone(), None) {
-            None => Ok(Some(call_id)),
-            Some(_) => Err("`callId` names a call that is under way".to_owned()),
-        }
     }
 
     /// The client gives a call of its own up; unknown ids were answered already.
     pub(super) fn cancel(&self, call_id: &str) {
-        if let Some(Some(ticket)) = self.lock().get(call_id) {
-            ticket.cancel("the caller gave it up");
+        let named = self.lock().named(call_id);
+        // Outside the lock: a call that still waits is answered here and now.
+        if let Some((ticket, cell)) = named {
+            ticket.cancel(&cell.desk, "the caller gave it up");
         }
     }
 
     /// The client is gone: nobody waits for any of its calls.
     pub(super) fn cancel_all(&self) {
-        for ticket in self.lock().values().flatten() {
-            ticket.cancel("the caller is gone");
+        let calls = std::mem::take(&mut self.lock().calls);
+        for call in calls.into_values() {
+            call.ticket.cancel(&call.cell.desk, "the caller is gone");
         }
     }
 
-    fn answer(&self, refused: Result<(), (ErrorCode, String)>, req_id: Option<&str>) {
-        if let Err((code, words)) = refused {
-            self.outlet.send(failure(words, CallErrorCode::Mesh(code), None, 0, req_id));
+    fn refuse(&self, code: ErrorCode, words: String, req_id: Option<&str>) {
+        self.outlet.send(failure(words, CallErrorCode::Mesh(code), None, 0, req_id));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn enter(&mut self, call: OpenCall) -> Result<u64, (ErrorCode, String)> {
+        if self.calls.len() >= MAX_CALLS {
+            let words = format!("limit: {MAX_CALLS} calls of this session are under way or wait");
+            return Err((ErrorCode::Limit, words));
+        }
+        let number = self.last + 1;
+        if let Some(call_id) = &call.call_id {
+            if call_id.len() > MAX_CALL_ID_BYTES {
+                return Err((ErrorCode::BadRequest, format!("`callId` is longer than {MAX_CALL_ID_BYTES} bytes")));
+            }
+            if self.by_id.contains_key(call_id) {
+                return Err((ErrorCode::BadRequest, "`callId` names a call that is under way".to_owned()));
+            }
+            self.by_id.insert(call_id.clone(), number);
+        }
+        self.last = number;
+        self.calls.insert(number, call);
+        Ok(number)
+    }
+
+    fn leave(&mut self, number: u64) {
+        if let Some(OpenCall { call_id: Some(call_id), .. }) = self.calls.remove(&number) {
+            self.by_id.remove(&call_id);
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Option<Ticket>>> {
-        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    fn named(&self, call_id: &str) -> Option<(Ticket, Arc<ServiceCell>)> {
+        let call = self.calls.get(self.by_id.get(call_id)?)?;
+        Some((call.ticket.clone(), Arc::clone(&call.cell)))
     }
 }
 

@@ -18,8 +18,9 @@ pub(super) struct Passed {
     pub(super) bytes: Bytes,
     /// How many messages were found too large and are being discarded.
     pub(super) too_large: usize,
-    /// How many of those had begun to pass: their end that the codec sees is not theirs.
-    pub(super) cut: usize,
+    /// Which of those had begun to pass, by the number of the message in fragments that the codec sees, from 0: its end
+    /// is not its own.
+    pub(super) cut: Vec<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) struct FrameGuard {
     message: u64,
     /// The message under way is too large: its further fragments are discarded too.
     discarding: bool,
+    /// Messages in fragments whose last one has passed.
+    passed_in_fragments: u64,
 }
 
 impl FrameGuard {
@@ -49,6 +52,7 @@ impl FrameGuard {
             payload: Payload::Pass(0),
             message: 0,
             discarding: false,
+            passed_in_fragments: 0,
         }
     }
 
@@ -101,13 +105,17 @@ impl FrameGuard {
             if !was_discarding {
                 passed.too_large += 1;
                 if header.continuation {
-                    passed.cut += 1;
+                    passed.cut.push(self.passed_in_fragments);
+                    self.passed_in_fragments += 1;
                     out.extend_from_slice(&EMPTY_LAST_FRAGMENT);
                 }
             }
         } else {
             self.payload = Payload::Pass(header.length);
             out.extend_from_slice(&self.header);
+            if header.continuation && header.last {
+                self.passed_in_fragments += 1;
+            }
         }
         if header.last {
             self.message = 0;
@@ -168,13 +176,13 @@ mod tests {
         bytes
     }
 
-    fn all(guard: &mut FrameGuard, chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<u8>, usize, usize) {
-        let mut total = (Vec::new(), 0, 0);
+    fn all(guard: &mut FrameGuard, chunks: impl IntoIterator<Item = Vec<u8>>) -> (Vec<u8>, usize, Vec<u64>) {
+        let mut total = (Vec::new(), 0, Vec::new());
         for chunk in chunks {
             let passed = guard.pass(chunk.into());
             total.0.extend(passed.bytes);
             total.1 += passed.too_large;
-            total.2 += passed.cut;
+            total.2.extend(passed.cut);
         }
         total
     }
@@ -183,7 +191,7 @@ mod tests {
     fn what_fits_passes_untouched() {
         for length in [0, 1, 125, 126, LIMIT] {
             let bytes = frame(true, 1, length);
-            assert_eq!(all(&mut FrameGuard::new(LIMIT), [bytes.clone()]), (bytes, 0, 0));
+            assert_eq!(all(&mut FrameGuard::new(LIMIT), [bytes.clone()]), (bytes, 0, vec![]));
         }
     }
 
@@ -192,7 +200,7 @@ mod tests {
         for length in [LIMIT + 1, 70_000, 5_000_000] {
             let small = frame(true, 1, 5);
             let got = all(&mut FrameGuard::new(LIMIT), [frame(true, 1, length), small.clone()]);
-            assert_eq!(got, (small, 1, 0));
+            assert_eq!(got, (small, 1, vec![]));
         }
     }
 
@@ -202,7 +210,15 @@ mod tests {
         let (third, ping, next) = (frame(true, 0, 3), frame(true, 9, 4), frame(true, 1, 7));
         let got = all(&mut FrameGuard::new(LIMIT), [first.clone(), second, ping.clone(), third, next.clone()]);
         let expected = [first, EMPTY_LAST_FRAGMENT.to_vec(), ping, next].concat();
-        assert_eq!(got, (expected, 1, 1));
+        assert_eq!(got, (expected, 1, vec![0]));
+    }
+
+    #[test]
+    fn it_is_said_which_message_was_cut() {
+        let whole = [frame(false, 1, 5), frame(true, 0, 5)].concat();
+        let large = [frame(false, 1, 5), frame(true, 0, LIMIT)].concat();
+        let got = all(&mut FrameGuard::new(LIMIT), [[whole.clone(), large.clone(), whole, large].concat()]);
+        assert_eq!((got.1, got.2), (2, vec![1, 3]));
     }
 
     proptest! {

@@ -1,12 +1,13 @@
 //! The bounded queue from the mesh to one client.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
+use crate::http::serve::Connection;
 use crate::mesh::peer::Outlet;
 
 /// Frames that may wait for a client that reads slowly.
@@ -35,17 +36,18 @@ struct Shared {
     queue: mpsc::Sender<Out>,
     queued: AtomicUsize,
     /// Ends the connection however stuck it is.
-    connection: CancellationToken,
+    connection: Connection,
     ended: AtomicBool,
     born: Instant,
     heard_ms: AtomicU64,
-    /// Messages whose first fragments the codec saw before they were found too large.
-    cut: AtomicUsize,
+    /// Messages whose first fragments the codec saw before they were found too large, by their number among those in
+    /// fragments. As many at most as there is room for their refusals.
+    cut: Mutex<VecDeque<u64>>,
     closing: OnceLock<()>,
 }
 
 impl PortOutlet {
-    pub(super) fn new(connection: CancellationToken) -> (Self, mpsc::Receiver<Out>) {
+    pub(super) fn new(connection: Connection) -> (Self, mpsc::Receiver<Out>) {
         let (queue, waiting) = mpsc::channel(MAX_FRAMES);
         let shared = Shared {
             queue,
@@ -54,10 +56,15 @@ impl PortOutlet {
             ended: AtomicBool::new(false),
             born: Instant::now(),
             heard_ms: AtomicU64::new(0),
-            cut: AtomicUsize::new(0),
+            cut: Mutex::default(),
             closing: OnceLock::new(),
         };
         (Self { shared: Arc::new(shared) }, waiting)
+    }
+
+    /// Resolves when every connection is to end.
+    pub(super) fn ending(&self) -> impl Future<Output = ()> + use<> {
+        self.shared.connection.ending.clone().cancelled_owned()
     }
 
     /// Something came from the client.
@@ -67,16 +74,25 @@ impl PortOutlet {
     }
 
     /// The guard threw messages away.
-    pub(super) fn discarded(&self, too_large: usize, cut: usize) {
-        self.shared.cut.fetch_add(cut, Ordering::Relaxed);
+    pub(super) fn discarded(&self, too_large: usize, cut: Vec<u64>) {
+        self.lock_cut().extend(cut);
         for _ in 0..too_large {
             self.put(Out::TooLarge, 0);
         }
     }
 
-    /// Whether the message that just ended is one that was cut, and not to be read.
-    pub(super) fn take_cut(&self) -> bool {
-        self.shared.cut.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |cut| cut.checked_sub(1)).is_ok()
+    /// Whether the message in fragments of this number was cut, and is not to be read.
+    pub(super) fn take_cut(&self, number: u64) -> bool {
+        let mut cut = self.lock_cut();
+        let is_next = cut.front() == Some(&number);
+        if is_next {
+            cut.pop_front();
+        }
+        is_next
+    }
+
+    fn lock_cut(&self) -> MutexGuard<'_, VecDeque<u64>> {
+        self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A frame left the queue.
@@ -101,7 +117,7 @@ impl PortOutlet {
 
     fn end(&self) {
         self.shared.ended.store(true, Ordering::Release);
-        self.shared.connection.cancel();
+        self.shared.connection.cut.cancel();
     }
 }
 
@@ -114,6 +130,7 @@ impl Outlet for PortOutlet {
     fn close(&self, code: u16, reason: &str) {
         if self.shared.closing.set(()).is_ok() {
             self.put(Out::Close(code, reason.to_owned()), 0);
+            self.shared.connection.closing.cancel();
         } else {
             // Asked twice: the first did not get through.
             self.end();
@@ -132,26 +149,37 @@ mod tests {
 
     #[test]
     fn h34_a_client_that_does_not_read_is_ended() {
-        let token = CancellationToken::new();
-        let (outlet, _queue) = PortOutlet::new(token.clone());
+        let connection = Connection::default();
+        let (outlet, _queue) = PortOutlet::new(connection.clone());
         for _ in 0..MAX_FRAMES {
             assert!(outlet.send("x".to_owned()));
         }
-        assert!(!token.is_cancelled());
+        assert!(!connection.cut.is_cancelled());
         assert!(!outlet.send("x".to_owned()));
-        assert!(token.is_cancelled(), "the connection is cut, not waited for");
+        assert!(connection.cut.is_cancelled(), "the connection is cut, not waited for");
         assert!(!outlet.send("x".to_owned()));
     }
 
     #[test]
     fn h34_the_bound_counts_bytes_too() {
-        let token = CancellationToken::new();
-        let (outlet, mut queue) = PortOutlet::new(token.clone());
+        let connection = Connection::default();
+        let (outlet, mut queue) = PortOutlet::new(connection.clone());
         let large = MAX_BYTES + 1;
         assert!(outlet.send("x".repeat(large)), "one frame always fits");
         assert!(matches!(queue.try_recv(), Ok(Out::Text(text)) if text.len() == large));
         outlet.taken(large);
         assert!(outlet.send("x".repeat(MAX_BYTES)));
         assert!(!outlet.send("x".to_owned()));
+    }
+
+    #[test]
+    fn h34_a_close_that_is_not_read_is_not_waited_for() {
+        let connection = Connection::default();
+        let (outlet, mut queue) = PortOutlet::new(connection.clone());
+        outlet.close(1001, "the end");
+        assert!(matches!(queue.try_recv(), Ok(Out::Close(1001, _))));
+        assert!(connection.closing.is_cancelled() && !connection.cut.is_cancelled());
+        outlet.close(1001, "again");
+        assert!(connection.cut.is_cancelled());
     }
 }

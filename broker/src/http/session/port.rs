@@ -37,12 +37,25 @@ pub(super) struct Port {
     joined: Option<Joined>,
     /// A message that arrives in fragments; bounded by the guard in front of the codec.
     fragments: Option<Fragments>,
+    /// Messages in fragments that have ended.
+    in_fragments: u64,
 }
 
 struct Joined {
     mesh: Arc<MeshContext>,
     presence: Presence,
     slot: Slot<PeerActor>,
+}
+
+/// However a socket ends, its session ends: also one that was just coming up.
+impl Drop for Joined {
+    fn drop(&mut self) {
+        if let Ok(id) = ChildId::try_from(self.presence.presence_id.as_str()) {
+            let mesh = Arc::clone(&self.mesh);
+            // Ends with the session's stop, which has a deadline.
+            actix_rt::spawn(async move { mesh.peers.stop(&id).await });
+        }
+    }
 }
 
 struct Fragments {
@@ -54,7 +67,7 @@ impl Port {
     pub(super) fn new(http: web::Data<Http>, outlet: PortOutlet, queue: mpsc::Receiver<Out>) -> Self {
         http.sockets.fetch_add(1, Ordering::Relaxed);
         let calls = Calls::new(outlet.clone());
-        Self { http, outlet, queue: Some(queue), calls, joined: None, fragments: None }
+        Self { http, outlet, queue: Some(queue), calls, joined: None, fragments: None, in_fragments: 0 }
     }
 
     fn text(&mut self, text: &str, ctx: &mut WebsocketContext<Self>) {
@@ -153,11 +166,13 @@ impl Port {
                 }
             }
             Item::Last(bytes) => {
+                let number = self.in_fragments;
+                self.in_fragments += 1;
                 let Some(Fragments { text, bytes: mut whole }) = self.fragments.take() else {
                     return;
                 };
                 // The end that the guard set for a message that was too large is not a message.
-                if self.outlet.take_cut() {
+                if self.outlet.take_cut(number) {
                     return;
                 }
                 whole.extend_from_slice(&bytes);
@@ -177,13 +192,13 @@ impl Port {
 
 /// Starts the session's actor.
 async fn enter(Admitted { mesh, presence }: Admitted, outlet: Arc<dyn Outlet>) -> Result<Joined, Refusal> {
-    let slot = Slot::new();
-    let child = peer::child(&mesh, presence.clone(), outlet, &slot);
-    mesh.peers.start_ready(child, HELLO_WITHIN).await.map_err(|error| Refusal {
+    let joined = Joined { mesh, presence, slot: Slot::new() };
+    let child = peer::child(&joined.mesh, joined.presence.clone(), outlet, &joined.slot);
+    joined.mesh.peers.start_ready(child, HELLO_WITHIN).await.map_err(|error| Refusal {
         code: ErrorCode::Internal,
         message: format!("the session could not be started: {error}"),
     })?;
-    Ok(Joined { mesh, presence, slot })
+    Ok(joined)
 }
 
 impl Actor for Port {
@@ -199,21 +214,18 @@ impl Actor for Port {
                 me.outlet.close(CloseCode::Policy.into(), "no_hello");
             }
         });
+        ctx.spawn(self.outlet.ending().into_actor(self).map(|(), me, _| {
+            me.outlet.close(CloseCode::Away.into(), "the broker is stopping");
+        }));
         ctx.run_interval(PING_EVERY, |_, ctx| ctx.ping(b""));
     }
 }
 
-/// However the socket ends, its session and its calls end.
+/// However the socket ends, its calls end, and its session with what joined it.
 impl Drop for Port {
     fn drop(&mut self) {
         self.http.sockets.fetch_sub(1, Ordering::Relaxed);
         self.calls.cancel_all();
-        if let Some(Joined { mesh, presence, .. }) = self.joined.take()
-            && let Ok(id) = ChildId::try_from(presence.presence_id.as_str())
-        {
-            // Ends with the session's stop, which has a deadline.
-            actix_rt::spawn(async move { mesh.peers.stop(&id).await });
-        }
     }
 }
 

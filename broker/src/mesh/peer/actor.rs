@@ -1,5 +1,6 @@
 //! Carries out one session's requests and holds its presence.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ const TEND_EVERY: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(75);
 /// Longest wait for the mesh's actor.
 const MESH_WITHIN: Duration = Duration::from_secs(5);
+/// Requests of one session that are carried out at a time, calls excepted.
+const MAX_REQUESTS: usize = 64;
 /// RFC 6455: an end for reasons of the server's.
 const GOING_AWAY: u16 = 1001;
 
@@ -36,6 +39,8 @@ pub struct PeerActor {
     life: Life,
     /// The incarnation of the mesh's actor that knows of us.
     entered: Option<u64>,
+    /// Each request that is carried out holds one of it.
+    under_way: Rc<()>,
 }
 
 supervised!(PeerActor);
@@ -70,7 +75,7 @@ pub enum Wanted {
 
 impl PeerActor {
     pub(super) fn new(mesh: Arc<MeshContext>, presence: Presence, outlet: Arc<dyn Outlet>, life: Life) -> Self {
-        Self { mesh, presence, outlet, life, entered: None }
+        Self { mesh, presence, outlet, life, entered: None, under_way: Rc::new(()) }
     }
 
     /// Enters the mesh, again when its actor was restarted.
@@ -97,6 +102,16 @@ impl PeerActor {
         self.outlet.send(reply::frame(message, req_id));
     }
 
+    /// Beside the mailbox, at most [`MAX_REQUESTS`] at a time.
+    fn carry_out(&self, work: impl Future<Output = ()> + 'static, ctx: &mut Context<Self>) {
+        let place = Rc::clone(&self.under_way);
+        let work = async move {
+            work.await;
+            drop(place);
+        };
+        ctx.spawn(work.into_actor(self));
+    }
+
     fn deploy(&self, deploy: McpDeploy, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) = (Arc::clone(&self.mesh), self.presence.principal.clone(), Arc::clone(&self.outlet));
         let name = deploy.server_name.clone();
@@ -111,7 +126,7 @@ impl PeerActor {
             };
             outlet.send(refused);
         };
-        ctx.spawn(accepted.into_actor(self));
+        self.carry_out(accepted, ctx);
     }
 
     fn undeploy(&self, name: String, req_id: Option<String>, ctx: &mut Context<Self>) {
@@ -122,7 +137,7 @@ impl PeerActor {
                 outlet.send(reply::refused(&refused, req_id.as_deref()));
             }
         };
-        ctx.spawn(accepted.into_actor(self));
+        self.carry_out(accepted, ctx);
     }
 
     fn logs(&self, wanted: McpLogs, req_id: Option<String>, ctx: &mut Context<Self>) {
@@ -152,7 +167,7 @@ impl PeerActor {
                 Err(words) => reply::error(ErrorCode::Unreachable, words, req_id.as_deref()),
             });
         };
-        ctx.spawn(read.into_actor(self));
+        self.carry_out(read, ctx);
     }
 
     fn schema(&self, wanted: McpSchema, req_id: Option<&str>) {
@@ -224,7 +239,7 @@ impl PeerActor {
                 }
             });
         };
-        ctx.spawn(listed.into_actor(self));
+        self.carry_out(listed, ctx);
     }
 }
 
@@ -285,6 +300,11 @@ impl Handler<Ask> for PeerActor {
     type Result = ();
 
     fn handle(&mut self, Ask { req_id, wanted }: Ask, ctx: &mut Self::Context) {
+        if Rc::strong_count(&self.under_way) > MAX_REQUESTS {
+            let words = format!("limit: {MAX_REQUESTS} requests of this session are under way");
+            self.outlet.send(reply::error(ErrorCode::Limit, words, req_id.as_deref()));
+            return;
+        }
         match wanted {
             Wanted::Deploy(deploy) => self.deploy(*deploy, req_id, ctx),
             Wanted::Undeploy(name) => self.undeploy(name, req_id, ctx),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
-use protocol::link::{ServiceReport, ServiceSpec, ServiceState, Tool};
+use protocol::link::{Failure, ServiceReport, ServiceSpec, ServiceState, Tool};
 use protocol::wire::Scope;
 use serde_json::json;
 use supervision::{ExitReason, Life, Supervised, supervised};
@@ -39,6 +39,8 @@ pub struct ServiceActor {
     pub(super) undeploys: Vec<Teller>,
     pub(super) shown: Option<(ServiceState, String)>,
     pub(super) open_for: Option<(String, usize)>,
+    /// The number of the last step that was begun: the end of an earlier one is no news.
+    pub(super) turn: u64,
 }
 
 /// What the service row says besides its deployments.
@@ -73,6 +75,7 @@ impl ServiceActor {
             undeploys: Vec::new(),
             shown: None,
             open_for: None,
+            turn: 0,
         }
     }
 
@@ -109,7 +112,11 @@ impl ServiceActor {
             }
             _ => Event::OutOfSight,
         };
+        let out_of_sight = matches!(event, Event::OutOfSight);
         self.happened(event, ctx);
+        if out_of_sight && !self.undeploys.is_empty() {
+            self.leave_behind(ctx);
+        }
     }
 
     fn take_facts(&mut self, reports: Vec<ServiceReport>) {
@@ -136,10 +143,18 @@ impl ServiceActor {
         for (deployment, verdict) in self.state.on(event) {
             self.judged(&deployment, verdict, ctx);
         }
+        self.forget_unwanted();
         self.show(ctx);
         if let Some(step) = self.state.next_step() {
             self.carry_out(step, ctx);
         }
+    }
+
+    /// What is neither active nor coming up is not needed again, its secrets least of all.
+    fn forget_unwanted(&mut self) {
+        let wanted = [self.state.active(), self.state.pending()];
+        self.specs.retain(|id, _| wanted.contains(&Some(id)));
+        self.tools.retain(|id, _| wanted.contains(&Some(id)));
     }
 
     fn judged(&mut self, deployment: &str, verdict: Verdict, ctx: &mut Context<Self>) {
@@ -160,13 +175,24 @@ impl ServiceActor {
                 );
                 News::Running(tools)
             }
-            Verdict::Failed(failure) => {
-                self.forget_pending(ctx);
-                News::Failed(failure)
-            }
+            Verdict::Failed(failure) => return self.failed(deployment.to_owned(), failure, ctx),
         };
+        self.tell(deployment, &news);
+    }
+
+    /// A failure is written down before it is told: nobody is told of one that a restart would try again. Nothing else
+    /// is taken in meanwhile, so that this does not take back a later deploy.
+    fn failed(&mut self, deployment: String, failure: Failure, ctx: &mut Context<Self>) {
+        let news = News::Failed(failure);
+        match self.failure_written(&deployment) {
+            None => self.tell(&deployment, &news),
+            Some(written) => ctx.wait(written.into_actor(self).map(move |(), me, _| me.tell(&deployment, &news))),
+        }
+    }
+
+    fn tell(&mut self, deployment: &str, news: &News) {
         for tell in self.deploys.remove(deployment).unwrap_or_default() {
-            tell(&news);
+            tell(news);
         }
     }
 }
@@ -199,7 +225,19 @@ impl Actor for ServiceActor {
             me.life.ready();
             me.look(ctx);
         }));
-        ctx.run_interval(SWEEP_EVERY, |me, _| me.cell.desk.sweep(Instant::now()));
+        ctx.run_interval(SWEEP_EVERY, |me, _| {
+            me.cell.desk.sweep(Instant::now());
+            me.cell.desk.retry();
+        });
+    }
+}
+
+/// Whatever ends this incarnation, whoever waits for an outcome is told that it does not know it any more.
+impl Drop for ServiceActor {
+    fn drop(&mut self) {
+        let reason = "the broker's part for this service ended meanwhile; the catalog says what came of it";
+        let news = News::Failed(Failure { reason: reason.to_owned(), log: Vec::new() });
+        self.deploys.values().flatten().chain(&self.undeploys).for_each(|tell| tell(&news));
     }
 }
 
@@ -214,8 +252,11 @@ impl Handler<Look> for ServiceActor {
 impl Handler<Ended> for ServiceActor {
     type Result = ();
 
-    fn handle(&mut self, Ended(event): Ended, ctx: &mut Self::Context) {
-        self.happened(event, ctx);
+    fn handle(&mut self, Ended { turn, event }: Ended, ctx: &mut Self::Context) {
+        // A step that was given up with its link may end after the next one began.
+        if turn == self.turn {
+            self.happened(event, ctx);
+        }
         if ctx.state() == ActorState::Running {
             self.look(ctx);
         }

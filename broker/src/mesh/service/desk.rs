@@ -31,18 +31,49 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// Takes the answer.
     pub sink: CallSink,
+    /// With which its caller may give it up.
+    pub ticket: Ticket,
 }
 
-/// Names a call that is under way, so that it can be given up.
+/// Follows one call wherever it is, so that it can be given up.
+#[derive(Clone, Default)]
 pub struct Ticket {
-    link: Link,
-    id: u64,
+    trail: Arc<Mutex<Trail>>,
+}
+
+#[derive(Default)]
+struct Trail {
+    sent: Option<(Link, u64)>,
+    given_up: bool,
 }
 
 impl Ticket {
-    /// Nobody waits for the answer any longer.
-    pub fn cancel(&self, reason: &str) {
-        self.link.cancel(self.id, reason);
+    /// Nobody waits for the answer any longer; it still comes. `desk` is where the call was taken in.
+    pub fn cancel(&self, desk: &Desk, reason: &str) {
+        let sent = {
+            let mut trail = self.lock();
+            trail.given_up = true;
+            trail.sent.clone()
+        };
+        match sent {
+            Some((link, id)) => link.cancel(id, reason),
+            None => desk.withdraw(self, reason),
+        }
+    }
+
+    /// Notes where the call is now; returns whether it was given up meanwhile.
+    fn follow(&self, sent: Option<(Link, u64)>) -> bool {
+        let mut trail = self.lock();
+        trail.sent = sent;
+        trail.given_up
+    }
+
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.trail, &other.trail)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Trail> {
+        self.trail.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -114,38 +145,44 @@ impl Default for Desk {
 
 impl Desk {
     /// Takes a call in. Its sink gets exactly one answer, now or later.
-    pub fn submit(&self, call: Call) -> Option<Ticket> {
+    pub fn submit(&self, call: Call) {
         let now = Instant::now();
         let limit = call.timeout.unwrap_or(MAX_TIMEOUT).min(MAX_TIMEOUT);
-        self.place(Waiting { call, since: now, until: now + limit.min(MAX_WAIT), attempts: 0 })
+        self.place(Waiting { call, since: now, until: now + limit.min(MAX_WAIT), attempts: 0 });
     }
 
-    fn place(&self, waiting: Waiting) -> Option<Ticket> {
-        let phase = {
+    fn place(&self, waiting: Waiting) {
+        if waiting.call.ticket.follow(None) {
+            return waiting.answer(FailCode::Cancelled, "the caller gave it up");
+        }
+        let (counter, waiting) = {
             let mut inner = self.lock();
             match &inner.phase {
+                Phase::Open(counter) => (Arc::clone(counter), waiting),
                 Phase::Waiting => {
-                    let refused = inner.keep(waiting)?;
+                    let refused = inner.keep(waiting);
                     drop(inner);
-                    refused.answer(FailCode::Overloaded, "too many calls wait for this service already");
-                    return None;
+                    return Self::turn_away(refused);
                 }
-                other => other.clone(),
+                Phase::Closed(code, why) => {
+                    let (code, why) = (*code, why.clone());
+                    drop(inner);
+                    return waiting.answer(code, &why);
+                }
             }
         };
-        match phase {
-            Phase::Open(counter) => self.hand_over(&counter, waiting),
-            Phase::Closed(code, why) => {
-                waiting.answer(code, &why);
-                None
-            }
-            Phase::Waiting => None,
+        self.hand_over(&counter, waiting);
+    }
+
+    fn turn_away(refused: Option<Waiting>) {
+        if let Some(waiting) = refused {
+            waiting.answer(FailCode::Overloaded, "too many calls wait for this service already");
         }
     }
 
-    fn hand_over(&self, counter: &Arc<Counter>, waiting: Waiting) -> Option<Ticket> {
+    fn hand_over(&self, counter: &Arc<Counter>, waiting: Waiting) {
         let Waiting { call, since, until, attempts } = waiting;
-        let Call { params, timeout, sink } = call;
+        let Call { params, timeout, sink, ticket } = call;
         let limit = timeout.unwrap_or(counter.call_timeout).min(MAX_TIMEOUT);
         let left = limit.saturating_sub(since.elapsed());
         let header = CallHeader {
@@ -159,10 +196,22 @@ impl Desk {
             retry: counter.retry,
             attempts_before: attempts,
         };
-        let again = Again { desk: self.clone(), counter: Arc::clone(counter), params: params.clone(), timeout, since };
+        let again = Again {
+            desk: self.clone(),
+            counter: Arc::clone(counter),
+            params: params.clone(),
+            timeout,
+            since,
+            ticket: ticket.clone(),
+        };
         let sink: CallSink = Box::new(move |outcome| again.answer(outcome, attempts, sink));
         let unsent = match counter.link.call(Outbound { header, body: params }, sink) {
-            Ok(id) => return Some(Ticket { link: counter.link.clone(), id }),
+            Ok(id) => {
+                if ticket.follow(Some((counter.link.clone(), id))) {
+                    counter.link.cancel(id, "the caller gave it up");
+                }
+                return;
+            }
             Err(unsent) => *unsent,
         };
         let Unsent { why, call, sink } = unsent;
@@ -170,12 +219,32 @@ impl Desk {
             NotUp::Full => sink(failed(FailCode::Overloaded, "the link to the runner is full", attempts)),
             // The actor has not been told yet: the call waits as if it had.
             NotUp::Down => {
-                let call = Call { params: call.body, timeout, sink };
-                let refused = self.lock().keep(Waiting { call, since, until, attempts })?;
-                refused.answer(FailCode::Overloaded, "too many calls wait for this service already");
+                let call = Call { params: call.body, timeout, sink, ticket };
+                let refused = self.lock().keep(Waiting { call, since, until, attempts });
+                Self::turn_away(refused);
             }
         }
-        None
+    }
+
+    /// Takes a call out, if it waits here, and answers it.
+    fn withdraw(&self, ticket: &Ticket, reason: &str) {
+        let withdrawn = {
+            let mut inner = self.lock();
+            let at = inner.waiting.iter().position(|waiting| waiting.call.ticket.is(ticket));
+            at.and_then(|at| inner.waiting.remove(at))
+        };
+        if let Some(waiting) = withdrawn {
+            waiting.answer(FailCode::Cancelled, reason);
+        }
+    }
+
+    /// Serves those that wait at an open desk: their link was down for so short a time that nobody noticed.
+    pub fn retry(&self) {
+        let released = {
+            let mut inner = self.lock();
+            if matches!(inner.phase, Phase::Open(_)) { std::mem::take(&mut inner.waiting) } else { VecDeque::new() }
+        };
+        released.into_iter().for_each(|waiting| self.place(waiting));
     }
 
     /// Says what calls may do from now on; serves or answers those that wait.
@@ -239,6 +308,7 @@ struct Again {
     params: Bytes,
     timeout: Option<Duration>,
     since: Instant,
+    ticket: Ticket,
 }
 
 impl Again {
@@ -256,9 +326,9 @@ impl Again {
             let why = "the runner was lost while the call was under way: it may or may not have run";
             return sink(failed(FailCode::OutcomeUnknown, why, 1));
         }
-        let Self { desk, params, timeout, since, .. } = self;
+        let Self { desk, params, timeout, since, ticket, .. } = self;
         let until = Instant::now() + MAX_WAIT.min(timeout.unwrap_or(MAX_WAIT).saturating_sub(since.elapsed()));
-        let call = Call { params, timeout, sink };
+        let call = Call { params, timeout, sink, ticket };
         desk.place(Waiting { call, since, until, attempts: 1 });
     }
 
@@ -274,67 +344,5 @@ impl Again {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests")]
-    use super::*;
-    use std::sync::mpsc;
-
-    fn call(answers: &mpsc::Sender<CallOutcome>) -> Call {
-        let answers = answers.clone();
-        Call {
-            params: Bytes::from_static(b"{\"name\":\"echo\"}"),
-            timeout: None,
-            sink: Box::new(move |outcome| answers.send(outcome).unwrap()),
-        }
-    }
-
-    fn code(outcome: &CallOutcome) -> FailCode {
-        match &outcome.outcome {
-            ReplyOutcome::Failed { code, .. } => *code,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_closed_desk_answers_at_once() {
-        let (answers, got) = mpsc::channel();
-        let desk = Desk::default();
-        desk.set(Phase::Closed(FailCode::NotRunning, "crashed".into()));
-        assert!(desk.submit(call(&answers)).is_none());
-        assert_eq!(code(&got.try_recv().unwrap()), FailCode::NotRunning);
-    }
-
-    #[test]
-    fn what_waits_is_answered_when_the_desk_closes() {
-        let (answers, got) = mpsc::channel();
-        let desk = Desk::default();
-        desk.submit(call(&answers));
-        assert_eq!(desk.waiting(), 1);
-        assert!(got.try_recv().is_err());
-        desk.set(Phase::Closed(FailCode::NotFound, "undeployed".into()));
-        assert_eq!(code(&got.try_recv().unwrap()), FailCode::NotFound);
-    }
-
-    #[test]
-    fn h04_nobody_waits_for_ever() {
-        let (answers, got) = mpsc::channel();
-        let desk = Desk::default();
-        desk.submit(call(&answers));
-        desk.sweep(Instant::now());
-        assert_eq!(desk.waiting(), 1, "not before its time");
-        desk.sweep(Instant::now() + MAX_WAIT);
-        assert_eq!(code(&got.try_recv().unwrap()), FailCode::Unreachable);
-    }
-
-    #[test]
-    fn h50_the_queue_has_a_bound_and_says_so() {
-        let (answers, got) = mpsc::channel();
-        let desk = Desk::default();
-        for _ in 0..MAX_WAITING {
-            desk.submit(call(&answers));
-        }
-        assert!(got.try_recv().is_err());
-        desk.submit(call(&answers));
-        assert_eq!(code(&got.try_recv().unwrap()), FailCode::Overloaded);
-    }
-}
+#[path = "desk_tests.rs"]
+mod tests;

@@ -104,7 +104,12 @@ pub struct Look;
 /// A step that was under way came to its end.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Ended(pub(super) Event);
+pub(super) struct Ended {
+    /// The number of the step.
+    pub(super) turn: u64,
+    /// How it ended.
+    pub(super) event: Event,
+}
 
 /// What carrying out a step came to.
 pub(super) enum Outcome {

@@ -15,19 +15,19 @@ use crate::runners::Link;
 use crate::store::{Slot, StoreError, UtcMs};
 
 impl Handler<Deploy> for ServiceActor {
-    type Result = ResponseActFuture<Self, Result<(), Refused>>;
+    type Result = Accepted;
 
     fn handle(&mut self, deploy: Deploy, ctx: &mut Self::Context) -> Self::Result {
         let link = match self.may_deploy(&deploy) {
             Ok(link) => link,
-            Err(refused) => return Box::pin(actix::fut::err(refused)),
+            Err(refused) => return self.refuse(refused, ctx),
         };
         let slot = if self.state.keeps_active() { Slot::Pending } else { Slot::Active };
         let scope = deploy.request.scope.clone().or_else(|| self.about.as_ref().map(|about| about.scope.clone()));
         let scope = scope.unwrap_or_default();
         let (row, spec) = match record::row(&self.mesh, &self.cell.name, &deploy.request, &scope, slot, link.name()) {
             Ok(both) => both,
-            Err(words) => return Box::pin(actix::fut::err(Refused::Internal(words))),
+            Err(words) => return self.refuse(Refused::Internal(words), ctx),
         };
         let (store, limit) = (self.mesh.store.clone(), self.mesh.max_services);
         let stored = async move { store.deploy(row, limit, UtcMs::now()).await };
@@ -50,11 +50,11 @@ impl Handler<Deploy> for ServiceActor {
 }
 
 impl Handler<Undeploy> for ServiceActor {
-    type Result = ResponseActFuture<Self, Result<(), Refused>>;
+    type Result = Accepted;
 
     fn handle(&mut self, undeploy: Undeploy, ctx: &mut Self::Context) -> Self::Result {
         if let Err(refused) = self.may_manage(&undeploy.by) {
-            return Box::pin(actix::fut::err(refused));
+            return self.refuse(refused, ctx);
         }
         let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
         let removed = async move { store.remove_service(&mesh, &name).await };
@@ -69,24 +69,23 @@ impl Handler<Undeploy> for ServiceActor {
     }
 }
 
+/// Whether a request was taken in. Awaited apart from the actor, since some answers are an actor's last act.
+type Accepted = ResponseFuture<Result<(), Refused>>;
+
 /// Runs `work` to its end before the next message is taken, and gives its result to the sender.
-fn in_turn<T: 'static>(
-    work: impl ActorFuture<ServiceActor, Output = T> + 'static,
+fn in_turn(
+    work: impl ActorFuture<ServiceActor, Output = Result<(), Refused>> + 'static,
     ctx: &mut Context<ServiceActor>,
-) -> ResponseActFuture<ServiceActor, T> {
+) -> Accepted {
     let (done, result) = tokio::sync::oneshot::channel();
     ctx.wait(work.map(move |value, _, _| {
         // A sender that no longer waits has its answer through the teller.
         let _ = done.send(value);
     }));
-    let result = async move {
-        match result.await {
-            Ok(value) => value,
-            // The actor ended first; whoever waits is told by the closed channel of its own request.
-            Err(_) => std::future::pending().await,
-        }
-    };
-    Box::pin(actix::fut::wrap_future(result))
+    Box::pin(async move {
+        let ended = |_| Err(Refused::Internal("the broker's part for this service ended first".to_owned()));
+        result.await.unwrap_or_else(ended)
+    })
 }
 
 impl ServiceActor {
@@ -102,12 +101,15 @@ impl ServiceActor {
             created_at,
         });
         self.link = Some(link);
+        for tell in self.undeploys.drain(..) {
+            tell(&failed("a later deploy took the name over; what ran before is being stopped"));
+        }
         teller(&News::Building(None));
+        // What the runner holds is looked at before anything is said about the new one.
+        self.look(ctx);
         let id = recorded.deployment.clone();
         self.deploys.entry(id.clone()).or_default().push(teller);
         self.specs.insert(id.clone(), recorded);
-        // What the runner holds is looked at before anything is said about the new one.
-        self.look(ctx);
         self.happened(Event::Deployed(id), ctx);
     }
 
@@ -115,9 +117,8 @@ impl ServiceActor {
         if self.about.is_some() && self.state.active().is_some() {
             self.may_manage(&deploy.request.by)?;
         }
-        // A service stays with its runner: two must never run it.
-        let placed = self.link.as_ref().filter(|_| self.state.active().is_some());
-        placed.or_else(|| self.mesh.runners.place()).cloned().ok_or(Refused::NoRunner)
+        // A service stays with its runner, also while that still stops it: two must never run it.
+        self.link.as_ref().or_else(|| self.mesh.runners.place()).cloned().ok_or(Refused::NoRunner)
     }
 
     fn may_manage(&self, who: &Principal) -> Result<(), Refused> {
@@ -132,18 +133,23 @@ impl ServiceActor {
 
     fn undeployed(&mut self, undeploy: Undeploy, ctx: &mut Context<Self>) {
         self.announce("mcp_undeployed", json!({ "name": self.cell.name, "by": undeploy.by.display_name }));
-        let out_of_sight = !self.link.as_ref().is_some_and(Link::is_up);
-        if out_of_sight {
-            let reason = "forgotten, but its runner is not connected: what still runs there is stopped when it returns";
-            (undeploy.teller)(&News::Failed(Failure { reason: reason.to_owned(), log: Vec::new() }));
-        } else {
-            self.undeploys.push(undeploy.teller);
-        }
+        self.undeploys.push(undeploy.teller);
         self.happened(Event::Removed, ctx);
-        if out_of_sight {
-            // Whatever the runner still holds then belongs to nobody and is swept as a stray.
-            self.gone(ctx);
+        if !self.link.as_ref().is_some_and(Link::is_up) {
+            self.leave_behind(ctx);
         }
+    }
+
+    /// Ends without its runner: whatever that still holds belongs to nobody and is swept as a stray.
+    pub(super) fn leave_behind(&mut self, ctx: &mut Context<Self>) {
+        let reason = "forgotten, but its runner is not connected: what still runs there is stopped when it returns";
+        self.undeploys.drain(..).for_each(|tell| tell(&failed(reason)));
+        self.gone(ctx);
+    }
+
+    fn refuse(&mut self, refused: Refused, ctx: &mut Context<Self>) -> Accepted {
+        self.leave_if_empty(ctx);
+        Box::pin(std::future::ready(Err(refused)))
     }
 
     /// A refused first deploy leaves no service behind.
@@ -152,4 +158,8 @@ impl ServiceActor {
             self.gone(ctx);
         }
     }
+}
+
+fn failed(reason: &str) -> News {
+    News::Failed(Failure { reason: reason.to_owned(), log: Vec::new() })
 }

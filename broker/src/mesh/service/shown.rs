@@ -133,7 +133,8 @@ impl ServiceActor {
         };
         let tools = self.tools.get(active).cloned().unwrap_or_default();
         let open_for = (active.to_owned(), tools.len());
-        if self.open_for.as_ref() == Some(&open_for) {
+        // A link that was away for a moment left calls waiting at an open desk.
+        if self.open_for.as_ref() == Some(&open_for) && self.cell.desk.waiting() == 0 {
             return;
         }
         self.cell.desk.set(Phase::Open(Arc::new(Counter {
@@ -177,16 +178,25 @@ impl ServiceActor {
         ctx.spawn(written.into_actor(self));
     }
 
-    pub(super) fn forget_pending(&self, ctx: &mut Context<Self>) {
-        if self.state.pending().is_some() || self.state.active().is_none() {
-            return;
+    /// What has to be written about a deployment that failed: of the active one how it ended, of one that came up beside
+    /// it that it does no longer. `None` when it is neither any more.
+    pub(super) fn failure_written(&self, deployment: &str) -> Option<impl Future<Output = ()> + use<>> {
+        let is_active = self.state.active()? == deployment;
+        if !is_active && self.state.pending().is_some() {
+            return None;
         }
+        let id = deployment.parse().ok()?;
+        let ended = self.state.over(deployment).and_then(|over| record::end(over).ok());
         let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
-        let written = async move {
-            if let Err(error) = store.set_pending(&mesh, &name, None, UtcMs::now()).await {
-                tracing::error!(service = name, %error, "a failed deployment could not be taken back");
+        Some(async move {
+            let written = if is_active {
+                store.record_end(&mesh, &id, ended).await
+            } else {
+                store.set_pending(&mesh, &name, None, UtcMs::now()).await
+            };
+            if let Err(error) = written {
+                tracing::error!(service = name, %error, "a failed deployment could not be written down");
             }
-        };
-        ctx.spawn(written.into_actor(self));
+        })
     }
 }

@@ -12,7 +12,7 @@
 //!
 //! `failed` and `crashed` count as agreement: the runner did what it could, a person decides.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::link::{Failure, ServiceReport, ServiceState};
 
@@ -87,6 +87,8 @@ pub struct State {
     under_way: Option<Step>,
     /// Deployments that ended for good: not loaded again unasked, whoever forgets or restarts.
     over: BTreeMap<Deployment, Actual>,
+    /// What the runner has taken and not reported yet: its answer may overtake its report.
+    accepted: BTreeSet<Deployment>,
     unsettled: Vec<Deployment>,
     removed: bool,
 }
@@ -145,6 +147,7 @@ impl State {
     fn seen(&mut self, actual: BTreeMap<Deployment, Actual>) -> Vec<(Deployment, Verdict)> {
         self.in_sight = true;
         self.actual = actual;
+        self.reckon_with_accepted();
         for (id, actual) in &self.actual {
             if actual.state.is_final() {
                 self.over.insert(id.clone(), actual.clone());
@@ -176,8 +179,16 @@ impl State {
         verdicts
     }
 
+    /// A report that is older than an answer does not undo it; one that names the deployment takes its place.
+    fn reckon_with_accepted(&mut self) {
+        self.accepted.retain(|id| !self.actual.contains_key(id));
+        self.actual.extend(self.accepted.iter().map(|id| (id.clone(), accepted())));
+    }
+
     fn out_of_sight(&mut self) -> Vec<(Deployment, Verdict)> {
         self.in_sight = false;
+        // The next report is complete and newer than any answer.
+        self.accepted.clear();
         // A commit does not depend on the link.
         self.under_way.take_if(|step| !matches!(step, Step::Commit(_)));
         Vec::new()
@@ -191,11 +202,15 @@ impl State {
                 self.active = self.pending.take();
                 self.settle(&mut verdicts, id.clone(), Verdict::Running);
             }
-            Step::Unload(id) => drop(self.actual.remove(id)),
-            // Accepted; its first report is on the way and replaces this.
+            Step::Unload(id) => {
+                self.actual.remove(id);
+                self.accepted.remove(id);
+            }
             Step::Load(id) => {
-                let accepted = || Actual { state: ServiceState::Queued, cause: "accepted".to_owned(), failure: None };
-                self.actual.entry(id.clone()).or_insert_with(accepted);
+                if !self.actual.contains_key(id) {
+                    self.actual.insert(id.clone(), accepted());
+                    self.accepted.insert(id.clone());
+                }
             }
             Step::Commit(_) | Step::Gone => {}
         }
@@ -315,6 +330,11 @@ impl State {
     pub fn failure(&self) -> Option<&Failure> {
         self.actual_of(self.active.as_deref()?)?.failure.as_ref()
     }
+}
+
+/// Accepted; its first report is on the way and replaces this.
+fn accepted() -> Actual {
+    Actual { state: ServiceState::Queued, cause: "accepted".to_owned(), failure: None }
 }
 
 fn plain(reason: &str) -> Failure {

@@ -45,6 +45,24 @@ fn a_lost_command_is_given_again() {
 }
 
 #[test]
+fn an_answer_that_overtakes_its_report_is_believed() {
+    let mut state = stored(Some("a"), None);
+    state.on(seen(&[]));
+    let load = state.next_step().unwrap();
+    state.on(Event::Done(load));
+    state.on(seen(&[]));
+    assert_eq!(state.next_step(), None, "accepted, and not loaded a second time");
+    state.on(seen(&[("a", Running)]));
+    state.on(seen(&[]));
+    let load = state.next_step();
+    assert_eq!(load, Some(Step::Load("a".into())), "once it was reported, its absence is a fact");
+    state.on(Event::Done(load.unwrap()));
+    state.on(Event::OutOfSight);
+    state.on(seen(&[]));
+    assert_eq!(state.next_step(), Some(Step::Load("a".into())), "a new connection's report is newer than the answer");
+}
+
+#[test]
 fn failed_and_crashed_count_as_agreement() {
     for end in [Failed, Crashed] {
         let mut state = stored(Some("a"), None);

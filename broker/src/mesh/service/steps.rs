@@ -70,8 +70,10 @@ impl ServiceActor {
     }
 
     /// Carries a step out beside the mailbox and takes its end in.
-    fn run(&self, ctx: &mut Context<Self>, work: impl Future<Output = Outcome> + 'static) {
+    fn run(&mut self, ctx: &mut Context<Self>, work: impl Future<Output = Outcome> + 'static) {
         let me = ctx.address().downgrade();
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn;
         ctx.spawn(
             async move {
                 let event = match work.await {
@@ -84,7 +86,7 @@ impl ServiceActor {
                 };
                 if let Some(me) = me.upgrade() {
                     // To ourselves and at most one at a time: within any bound.
-                    me.do_send(Ended(event));
+                    me.do_send(Ended { turn, event });
                 }
             }
             .into_actor(self),
@@ -100,7 +102,14 @@ fn outcome(step: Step, reply: Result<CommandReply, NotUp>) -> Outcome {
         Ok(CommandReply::Done(LinkOutcome::Error { code, .. })) if PASSING.contains(&code.as_str()) => {
             Outcome::Again(step, TRY_AGAIN)
         }
-        Ok(CommandReply::Done(LinkOutcome::Error { message, .. })) => Outcome::Refused(step, message),
+        Ok(CommandReply::Done(LinkOutcome::Error { message, .. })) if matches!(step, Step::Load(_)) => {
+            Outcome::Refused(step, message)
+        }
+        // What must be stopped stays to be stopped.
+        Ok(CommandReply::Done(LinkOutcome::Error { message, .. })) => {
+            tracing::warn!(?step, message, "the runner refused a command");
+            Outcome::Again(step, TRY_AGAIN)
+        }
         Ok(CommandReply::Done(LinkOutcome::Fenced { epoch })) => {
             tracing::error!(epoch, "a newer broker commands this runner: this one is out of date");
             Outcome::Again(step, TRY_AGAIN)
