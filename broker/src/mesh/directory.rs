@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use protocol::link::FailCode;
-use supervision::{CallError, ChildEvent, Dynamic, Observer, StartError, Transition};
+use supervision::{CallError, ChildEvent, ChildId, Dynamic, Observer, StartError, Transition};
 
 use super::MeshContext;
-use super::scope::{Principal, Verb};
+use super::scope::{Principal, Verb, may};
 use super::service::desk::Phase;
-use super::service::{self, Deploy, DeployRequest, Refused, ServiceCell, Teller, Undeploy, View};
-use crate::runners::Link;
+use super::service::{self, Deploy, DeployRequest, News, Refused, ServiceCell, Teller, Undeploy, View};
+use crate::runners::{Link, ServiceKey};
+use crate::store::StoreError;
 
 /// Longest wait for a service's actor to take a deploy or an undeploy in (not for its outcome).
 const ACCEPT_WITHIN: Duration = Duration::from_secs(10);
@@ -160,11 +161,41 @@ impl Services {
     /// [`Refused`] when it was not accepted.
     pub async fn undeploy(&self, name: &str, by: Principal, teller: Teller) -> Result<(), Refused> {
         let cell = self.get(name).ok_or_else(|| Refused::NotFound(name.to_owned()))?;
-        match cell.slot.call(Undeploy { by, teller }, ACCEPT_WITHIN).await {
+        let undeploy = Undeploy { by: by.clone(), teller: Arc::clone(&teller) };
+        match cell.slot.call(undeploy, ACCEPT_WITHIN).await {
             Ok(accepted) => accepted,
-            Err(CallError::Gone { .. }) => Err(Refused::NotFound(name.to_owned())),
+            Err(CallError::Gone { .. }) => self.remove_parked(&cell, &by, &teller).await,
             Err(error) => Err(Refused::Internal(format!("the undeploy's outcome is unknown: {error}"))),
         }
+    }
+
+    /// Does the work of an actor that is given up: what it could not read must not keep anybody from removing it.
+    async fn remove_parked(&self, cell: &Arc<ServiceCell>, by: &Principal, teller: &Teller) -> Result<(), Refused> {
+        let not_found = || Refused::NotFound(cell.name.clone());
+        let internal = |error: StoreError| Refused::Internal(error.to_string());
+        let mesh = self.mesh.upgrade().ok_or_else(not_found)?;
+        let stored = mesh.store.service_with_deployments(&mesh.id, &cell.name).await.map_err(internal)?;
+        let row = stored.ok_or_else(not_found)?.service;
+        // A scope that cannot be read lets nobody in who does not manage the service.
+        let scope = row.scope.read().unwrap_or_default();
+        if !may(by, Verb::Manage, &scope, row.deployed_by.as_str()) {
+            return Err(not_found());
+        }
+        mesh.store.remove_service(&mesh.id, &cell.name).await.map_err(internal)?;
+        if let Ok(id) = ChildId::try_from(cell.name.as_str()) {
+            // Parked, so there is nothing to stop but its node.
+            let _ = self.set.stop(&id).await;
+        }
+        self.forget(cell);
+        let key = ServiceKey::new(mesh.slug.clone(), cell.name.clone());
+        for link in mesh.runners.all() {
+            for report in link.reports(&key) {
+                // A link that goes meanwhile is swept when it returns.
+                let _ = link.unload(&key, &report.deployment).await;
+            }
+        }
+        teller(&News::Stopped);
+        Ok(())
     }
 
     /// The service is gone: its name is free again.

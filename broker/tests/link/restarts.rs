@@ -1,6 +1,8 @@
 //! Runner and broker come and go; what was deployed stays deployed.
 
-use protocol::link::{Header, ServiceState};
+use broker::store::DATABASE_FILE;
+use diesel::prelude::*;
+use protocol::link::{Header, Outcome, ServiceState};
 use serde_json::json;
 
 use super::{call, deploy, deploy_with, listed, listed_as, undeploy, up, world};
@@ -143,4 +145,33 @@ async fn h14_a_name_that_is_deployed_again_at_once_stays_with_its_runner() {
     link_a.done(cmd, protocol::link::Outcome::Ok);
     link_a.bring_up(Vec::new()).await;
     assert_eq!(client.outcome(&deploying).await["status"], "running");
+}
+
+/// A row that cannot be read any more takes down neither its mesh nor the way to get rid of it.
+#[tokio::test]
+async fn a_service_that_cannot_be_read_is_shown_as_failed_and_can_be_removed() {
+    let (broker, runner, link, mut client) = world().await;
+    let broken = up(&mut client, &link, deploy("broken"), Vec::new()).await;
+    let whole = up(&mut client, &link, deploy("whole"), Vec::new()).await;
+    {
+        let path = broker.setup.data_dir.join(DATABASE_FILE);
+        let mut file = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        let damage = "UPDATE deployment SET config = '[1]' WHERE service = 'broken'";
+        assert_eq!(diesel::sql_query(damage).execute(&mut file).unwrap(), 1);
+    }
+    drop(link);
+    let held = vec![report("broken", &broken, ServiceState::Running), report("whole", &whole, ServiceState::Running)];
+    let (link, broker) = tokio::join!(runner.accept_with(held), broker.killed_and_started());
+    let mut client = Client::join(&broker, OWNER).await;
+    listed_as(&mut client, "whole", "running").await;
+    let node = "/tree?path=meshes/default/services/broken";
+    eventually(&broker, node, |body| body["roots"][0]["state"] == "failed").await;
+
+    let asked = client.request(undeploy("broken")).await;
+    let (cmd, deployment) = link.unload().await;
+    assert_eq!(deployment, broken, "what its runner still holds is stopped");
+    link.done(cmd, Outcome::Ok);
+    assert_eq!(client.answer(&asked).await["status"], "stopped");
+    assert_eq!(get(&broker, node, &[]).await.status, 404);
+    listed_as(&mut client, "whole", "running").await;
 }
