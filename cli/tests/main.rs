@@ -7,4 +7,5 @@ mod calls;
 mod harness;
 mod operator;
 mod services;
+mod serving;
 mod words;

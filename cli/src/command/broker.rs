@@ -11,7 +11,7 @@ use crate::error::CliError;
 /// The words of `broker`. What is left out is decided by the broker's own configuration, which also reads the environment.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
-    /// Where to listen, such as 0.0.0.0:7900
+    /// Where to listen, such as 127.0.0.1:7900
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
     /// Where files are kept [default: ~/.local/share/claudemesh]

@@ -22,8 +22,8 @@ pub(crate) struct UpArgs {
     /// A configuration file (claudemesh.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Use this database instead of the embedded one
-    #[arg(long, value_name = "URL")]
+    /// Refused until there is a second backend; hidden so that nobody is sent there
+    #[arg(long, value_name = "URL", hide = true)]
     pub(crate) database_url: Option<String>,
     /// TLS ends at a proxy in front of the broker
     #[arg(long)]

@@ -8,12 +8,11 @@ const VARIABLE: &str = "CLAUDEMESH_LOG";
 /// Writes to stderr from now on, from `default` up unless the environment says otherwise.
 pub(crate) fn start(default: &str) {
     let filter = EnvFilter::try_from_env(VARIABLE).unwrap_or_else(|_| EnvFilter::new(default));
-    let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-        && std::io::IsTerminal::is_terminal(&std::io::stderr());
     let built = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(colours)
+        // Never coloured: the feature `ansi` is not built in, and asking for it without is a panic.
+        .with_ansi(false)
         .with_target(false)
         .try_init();
     if built.is_err() {

@@ -53,7 +53,10 @@ pub(crate) fn start(printer: Printer, profile: &Profile, args: &UpArgs) -> Resul
         on_ready: ready(printer, profile.clone(), config.data_dir.clone()),
         config,
     };
-    broker::run(options).map_err(|error| explained(&error))
+    broker::run(options).map_err(|error| match error {
+        broker::BrokerError::Listen { .. } => explained(&error).hint("--listen takes another address and port"),
+        _ => explained(&error),
+    })
 }
 
 fn configured(args: &UpArgs) -> Result<Config, CliError> {

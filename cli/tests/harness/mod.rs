@@ -107,6 +107,30 @@ impl Home {
         String::from_utf8(shown).unwrap()
     }
 
+    /// Runs a program that stays, on a terminal, until it has shown `sign`; then it is interrupted as by Ctrl-C. Returns all
+    /// that it showed, and its exit code.
+    pub(crate) fn interrupt_on_terminal(&self, words: &[&str], sign: &str) -> (String, Option<i32>) {
+        let terminal = nix::pty::openpty(None, None).unwrap();
+        let mut command = self.command(words, &[("TERM", "xterm"), ("PATH", &std::env::var("PATH").unwrap())]);
+        command.stdin(Stdio::null()).stdout(terminal.slave.try_clone().unwrap()).stderr(terminal.slave);
+        let mut child = command.spawn().unwrap();
+        drop(command);
+        let mut shown = Vec::new();
+        let mut master = fs::File::from(terminal.master);
+        let mut interrupted = false;
+        let mut buffer = [0; 4_096];
+        while let Ok(count @ 1..) = master.read(&mut buffer) {
+            shown.extend_from_slice(&buffer[..count]);
+            if !interrupted && String::from_utf8_lossy(&shown).contains(sign) {
+                interrupted = true;
+                let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+            }
+        }
+        let status = child.wait().unwrap();
+        (String::from_utf8(shown).unwrap(), status.code())
+    }
+
     /// The program with nothing in its environment but this home and `env`.
     fn command(&self, words: &[&str], env: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_claudemesh"));
