@@ -72,7 +72,7 @@ impl Operator {
     }
 
     /// Whether a token was found.
-    pub(crate) fn has_token(&self) -> bool {
+    fn has_token(&self) -> bool {
         self.token.is_some()
     }
 

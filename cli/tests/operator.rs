@@ -112,10 +112,10 @@ fn health_is_its_exit_code() {
 #[test]
 fn health_without_a_token_asks_what_anybody_may() {
     let http = FakeHttp::start(|_| (200, String::new()));
-    let ended = Home::of(&http.url).run(&["health"]).exits(0).says("only whether the broker lives");
+    let ended = Home::of(&http.url).run(&["health"]).exits(0);
     assert_eq!(ended.stdout, "the broker is well\n");
     let asked = http.next();
-    assert_eq!((asked.target.as_str(), asked.authorization), ("/health", None));
+    assert_eq!((asked.target.as_str(), asked.authorization), ("/health/ready", None));
 }
 
 #[test]

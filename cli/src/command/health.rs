@@ -13,6 +13,9 @@ use crate::text;
 /// Fields of the broker's answer that say why something is not well, in order of preference.
 const REASONS: [&str; 4] = ["reason", "message", "error", "state"];
 
+/// Fields of the broker's answer that list nodes, and what to say before them.
+const LISTS: [(&str, &str); 2] = [("ill", ""), ("waiting_for", "waiting for ")];
+
 /// The words of `health`.
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
@@ -30,9 +33,7 @@ pub(crate) async fn run(context: &Context, args: HealthArgs) -> Result<(), CliEr
     let mut segments = vec!["health"];
     match path {
         Some(path) => segments.extend(path.split('/')),
-        None if operator.has_token() => segments.push("ready"),
-        // Without the token a broker only says that it lives.
-        None => context.printer.note("no operator token here: asking only whether the broker lives"),
+        None => segments.push("ready"),
     }
     let answer = operator.get(&segments, &[]).await?;
     let subject = path.map_or_else(|| "the broker".to_owned(), text::line);
@@ -52,8 +53,14 @@ pub(crate) async fn run(context: &Context, args: HealthArgs) -> Result<(), CliEr
     }
 }
 
-/// What the broker says is wrong.
+/// What the broker says is wrong: the nodes that are ill or waited for, else the most telling word.
 fn reason(detail: &Value) -> Option<String> {
+    for (field, word) in LISTS {
+        let nodes: Vec<_> = detail[field].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !nodes.is_empty() {
+            return Some(text::line(&format!("{word}{}", nodes.join(", "))));
+        }
+    }
     REASONS.iter().find_map(|field| detail.get(field)?.as_str()).map(text::line).filter(|reason| !reason.is_empty())
 }
 
@@ -68,6 +75,15 @@ mod tests {
             Some("above the intensity")
         );
         assert_eq!(reason(&json!({"state": "crashed"})).as_deref(), Some("crashed"));
+        assert_eq!(
+            reason(&json!({"healthy": false, "ill": ["a/b: crashed", "c: starting"], "state": "x"})).as_deref(),
+            Some("a/b: crashed, c: starting")
+        );
+        assert_eq!(
+            reason(&json!({"ready": false, "waiting_for": ["runners/link:local"]})).as_deref(),
+            Some("waiting for runners/link:local")
+        );
+        assert_eq!(reason(&json!({"ill": []})), None);
         assert_eq!(reason(&json!({"reason": 3})), None);
         assert_eq!(reason(&Value::Null), None);
     }
