@@ -19,6 +19,8 @@ use crate::service::lock;
 const BATCH_BYTES: usize = 256 * 1_024;
 /// Lines of the runner's own (answers to the server, cancellations) that may wait for a server that does not read.
 const OWN_LINES_MAX: usize = 1_024;
+/// Bytes of them: a server chooses the ids and methods that are said back to it.
+const OWN_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 /// See the module.
 #[derive(Default)]
@@ -32,6 +34,7 @@ pub struct Client {
 struct Queue {
     lines: VecDeque<Outgoing>,
     own_lines: usize,
+    own_bytes: usize,
     dropped: u64,
 }
 
@@ -77,11 +80,12 @@ impl Client {
     /// Sends a line of the runner's own. A server that reads nothing loses them beyond a bound.
     pub(super) fn say(&self, line: Bytes) {
         let mut queue = lock(&self.queue);
-        if queue.own_lines >= OWN_LINES_MAX {
+        if queue.own_lines >= OWN_LINES_MAX || queue.own_bytes + line.len() > OWN_BYTES_MAX {
             queue.dropped += 1;
             return;
         }
         queue.own_lines += 1;
+        queue.own_bytes += line.len();
         queue.lines.push_back(Outgoing { call: None, line });
         drop(queue);
         self.wake.notify_one();
@@ -167,6 +171,7 @@ impl Queue {
         let outgoing = self.lines.pop_front()?;
         if outgoing.call.is_none() {
             self.own_lines -= 1;
+            self.own_bytes -= outgoing.line.len();
         }
         Some(outgoing)
     }
@@ -263,5 +268,20 @@ mod tests {
         }
         let queue = lock(&client.queue);
         assert_eq!((queue.lines.len(), queue.dropped), (OWN_LINES_MAX, 9));
+    }
+
+    #[test]
+    fn h46_nor_do_a_few_long_lines_fill_it() {
+        let client = Client::default();
+        let line = rpc::answer(format!("\"{}\"", "x".repeat(OWN_BYTES_MAX / 3)).as_bytes(), "ping");
+        for _ in 0..9 {
+            client.say(line.clone());
+        }
+        let told = |queue: &Queue| (queue.lines.len(), queue.dropped);
+        assert_eq!(told(&lock(&client.queue)), (2, 7));
+        // What is taken makes room again.
+        assert!(client.take().is_some());
+        client.say(line);
+        assert_eq!(told(&lock(&client.queue)), (2, 7));
     }
 }

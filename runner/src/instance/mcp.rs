@@ -22,8 +22,8 @@ use super::client::Client;
 use super::rpc::{self, Incoming, Line, LineReader};
 use super::tools;
 use crate::process::ProcessHandle;
-use crate::service::Entry;
 use crate::service::gate::{Answer, Event, FIRST_CALL_ID};
+use crate::service::{Entry, brief};
 
 /// The newest revision that begins with `initialize`.
 const PROTOCOL_VERSION: &str = "2025-11-25";
@@ -35,6 +35,10 @@ const REPORT_GRACE: Duration = Duration::from_secs(30);
 const RELIST_EVERY: Duration = Duration::from_secs(1);
 /// A changed tool list that takes longer is given up; the old one stays.
 const RELIST_LIMIT: Duration = Duration::from_secs(60);
+/// Of what a server says in its errors: enough for a person, and little enough for every report that repeats it.
+const REASON_BYTES_MAX: usize = 2 * 1_024;
+/// Of what it says of itself.
+const FACT_BYTES_MAX: usize = 128;
 /// An answer to a request that nobody made: no id of ours reaches this far.
 const NOBODY: u64 = u64::MAX;
 
@@ -53,7 +57,7 @@ pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
     let mut reader = LineReader::default();
     let end = tokio::select! {
         () = life.stopping() => return ExitReason::Shutdown,
-        error = talk.converse(&life) => return ExitReason::Error(error),
+        error = talk.converse(&life) => return ExitReason::Error(brief(&error, REASON_BYTES_MAX)),
         end = talk.read(&mut reader, &mut stdout) => end,
         error = talk.client.write(&mut stdin, |call| talk.entry.gate(Event::Written { rpc: call })) => {
             // Its last answers may still be in the other pipe.
@@ -138,8 +142,9 @@ impl Talk {
         };
         let said: Initialized =
             serde_json::from_slice(&result).map_err(|error| format!("the handshake's answer is not valid: {error}"))?;
-        life.fact("protocol", said.protocol_version);
-        life.fact("server", format!("{} {}", said.server_info.name, said.server_info.version).trim().to_owned());
+        life.fact("protocol", brief(&said.protocol_version, FACT_BYTES_MAX));
+        let server = format!("{} {}", said.server_info.name, said.server_info.version);
+        life.fact("server", brief(server.trim(), FACT_BYTES_MAX));
         self.client.say(rpc::notification("notifications/initialized", b""));
         Ok(said.capabilities.tools.is_some())
     }

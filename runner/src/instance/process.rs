@@ -12,6 +12,7 @@ use supervision::{ExitReason, Life};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::sync::Notify;
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cell::{Cell, Pipes};
@@ -207,6 +208,8 @@ async fn listen(entry: &Entry, stderr: &mut pipe::Receiver, lines: &mut LineSpli
             Ok(count) => {
                 let chunk = buffer.get(..count).unwrap_or_default();
                 lines.push(chunk, &mut |line| entry.say(LogStream::Stderr, line));
+                // A flood of short lines costs more than its bytes; everything else has a turn between two chunks of it.
+                yield_now().await;
             }
         }
     }

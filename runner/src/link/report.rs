@@ -3,9 +3,10 @@
 //! Contract: the first change of a calm time is told at once, further ones at most every [`REPORT_EVERY`]. A report whose
 //! tool lists do not fit into one frame goes without them, and they follow in reports of their own.
 
+use std::io;
 use std::time::Duration;
 
-use protocol::link::{Header, Report, ServiceReport};
+use protocol::link::{Failure, Header, Report, ServiceReport};
 use serde_json::value::RawValue;
 use supervision::NodeView;
 use tokio::time::sleep;
@@ -13,13 +14,14 @@ use tokio::time::sleep;
 use super::Desk;
 use super::hello::NO_BODY;
 use super::port::Port;
+use crate::service::brief;
 
 /// The shortest time between two reports.
 pub(super) const REPORT_EVERY: Duration = Duration::from_millis(5);
 /// What a report may weigh, well below what a header may be.
 const REPORT_BYTES: usize = 1_024 * 1_024;
-/// What surrounds a service's tools in a report, roughly: names, words, log lines.
-const SERVICE_BYTES: usize = 1_024;
+/// Of the words about a service in a report that names them all.
+const WORDS_BYTES: usize = 128;
 /// Levels of the tree that are shown when all of it does not fit: the root, the sets, their members.
 const SHORT_TREE_DEPTH: usize = 3;
 
@@ -87,9 +89,10 @@ fn split(mut services: Vec<ServiceReport>, is_complete: bool) -> Vec<Vec<Service
     }
     let mut groups = Vec::new();
     if is_complete {
-        let bare = services.iter_mut().map(|service| ServiceReport { tools: None, ..service.clone() });
-        groups.push(bare.collect());
-        services.retain(|service| service.tools.is_some());
+        let (bare, has_more): (Vec<_>, Vec<_>) = services.into_iter().map(|service| (bare(&service), service)).unzip();
+        services =
+            bare.iter().zip(has_more).filter(|(bare, service)| *bare != service).map(|(_, service)| service).collect();
+        groups.push(bare);
     }
     let mut group = Vec::new();
     let mut bytes = 0;
@@ -106,13 +109,37 @@ fn split(mut services: Vec<ServiceReport>, is_complete: bool) -> Vec<Vec<Service
     groups
 }
 
+/// The service without what can be long: a thousand of these fit into one frame.
+fn bare(service: &ServiceReport) -> ServiceReport {
+    let short = |failure: &Failure| Failure { reason: brief(&failure.reason, WORDS_BYTES), log: Vec::new() };
+    ServiceReport {
+        tools: None,
+        cause: brief(&service.cause, WORDS_BYTES),
+        failure: service.failure.as_ref().map(short),
+        progress: None,
+        ..service.clone()
+    }
+}
+
+/// What it takes in a report. Counted, not estimated: in JSON a byte of a service's own words may take six, and a frame
+/// that turns out too large costs the link.
 fn weight(service: &ServiceReport) -> usize {
-    let tools = service.tools.iter().flatten().map(|tool| {
-        let extra: usize = tool.extra.iter().map(|(name, value)| name.len() + value.get().len()).sum();
-        tool.name.len() + tool.description.as_ref().map_or(0, String::len) + tool.input_schema.get().len() + extra
-    });
-    let log = service.failure.iter().flat_map(|failure| &failure.log).map(String::len);
-    SERVICE_BYTES + tools.sum::<usize>() + log.sum::<usize>()
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What cannot be encoded goes alone, and fails alone.
+    match serde_json::to_writer(&mut count, service) {
+        Ok(()) => count.0,
+        Err(_) => REPORT_BYTES,
+    }
 }
 
 fn tree(desk: &Desk) -> Option<Box<RawValue>> {
@@ -162,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_names_every_service_first() {
-        let large = REPORT_BYTES - 3 * SERVICE_BYTES;
+        let large = REPORT_BYTES - 2_048;
         let groups = split(vec![service("a", large), service("b", large), service("c", 10)], true);
         let named = |name: &str, with: bool| (name.to_owned(), with);
         assert_eq!(
@@ -173,5 +200,27 @@ mod tests {
                 vec![named("b", true), named("c", true)],
             ]
         );
+    }
+
+    #[test]
+    fn h46_no_words_of_services_make_a_frame_too_large() {
+        let log = vec!["\u{1}".repeat(1_024); 20];
+        let failed = |n: usize| ServiceReport {
+            cause: "\"".repeat(2_048),
+            failure: Some(Failure { reason: "\"".repeat(2_048), log: log.clone() }),
+            ..service(&format!("{n:064}"), 1_000)
+        };
+        let services: Vec<_> = (0..crate::service::SERVICES_MAX).map(failed).collect();
+        for is_complete in [true, false] {
+            let groups = split(services.clone(), is_complete);
+            for group in &groups {
+                let report = Report { seq: u64::MAX, complete: is_complete, services: group.clone(), tree: None };
+                protocol::link::frame::encode(&Header::Report(report), &[]).unwrap();
+            }
+            let whole: Vec<_> = groups.iter().skip(usize::from(is_complete)).flatten().collect();
+            assert_eq!(whole.len(), services.len());
+            assert!(whole.iter().zip(&services).all(|(told, service)| *told == service));
+            assert_eq!(groups[0].len() == services.len(), is_complete);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::cache::Stage;
@@ -16,25 +17,64 @@ use crate::process::{self, Access, Command, ExitStatus, Launcher, Limits, Output
 /// failure; the rest has been shown and is forgotten.
 const MAX_KEPT_BYTES: usize = 1024 * 1024;
 
-/// The time a whole preparation may take, waiting included.
-#[derive(Debug, Clone, Copy)]
+/// How long a preparation is wanted: for a time, waiting included, and, unless
+/// made of a mere [`Duration`], until somebody gives it up.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    limit: Duration,
+    given_up: Option<watch::Receiver<bool>>,
+}
+
+impl Patience {
+    /// Ends at the limit, or as soon as `given_up` holds `true`.
+    #[must_use]
+    pub fn new(limit: Duration, given_up: watch::Receiver<bool>) -> Self {
+        Self { limit, given_up: Some(given_up) }
+    }
+}
+
+impl From<Duration> for Patience {
+    fn from(limit: Duration) -> Self {
+        Self { limit, given_up: None }
+    }
+}
+
+/// The end of a preparation's [`Patience`], which began with it.
+#[derive(Debug, Clone)]
 pub(super) struct Deadline {
     at: Instant,
-    limit: Duration,
+    patience: Patience,
 }
 
 impl Deadline {
-    pub(super) fn after(limit: Duration) -> Self {
+    pub(super) fn of(patience: Patience) -> Self {
         // Past what a clock can name there is no limit to keep.
         let far = Duration::from_secs(86_400);
         let now = Instant::now();
-        Self { at: now.checked_add(limit).unwrap_or(now + far), limit }
+        Self { at: now.checked_add(patience.limit).unwrap_or(now + far), patience }
     }
 
     /// Waits for `future`, at most until the deadline.
     pub(super) async fn hold<T>(&self, step: &'static str, future: impl Future<Output = T>) -> Result<T, PrepareError> {
-        let held = tokio::time::timeout_at(self.at, future).await;
-        held.map_err(|_| self.passed(step))
+        tokio::select! {
+            held = tokio::time::timeout_at(self.at, future) => held.map_err(|_| self.passed(step)),
+            () = self.given_up() => Err(PrepareError::GivenUp { step }),
+        }
+    }
+
+    /// Resolves when it is given up.
+    async fn given_up(&self) {
+        if let Some(given_up) = &self.patience.given_up
+            && given_up.clone().wait_for(|given_up| *given_up).await.is_ok()
+        {
+            return;
+        }
+        // Nobody is left who could.
+        std::future::pending().await
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.patience.given_up.as_ref().is_some_and(|given_up| *given_up.borrow())
     }
 
     fn remaining(&self) -> Duration {
@@ -42,7 +82,7 @@ impl Deadline {
     }
 
     fn passed(&self, step: &'static str) -> PrepareError {
-        PrepareError::TimedOut { step, limit: self.limit }
+        PrepareError::TimedOut { step, limit: self.patience.limit }
     }
 }
 
@@ -109,9 +149,14 @@ impl Build<'_> {
             }
             kept.push(line);
         };
-        let ended = process::run(self.launcher, &command, self.deadline.remaining(), &mut sort).await;
+        if self.deadline.is_given_up() {
+            return Err(PrepareError::GivenUp { step });
+        }
+        let (limit, given_up) = (self.deadline.remaining(), self.deadline.given_up());
+        let ended = process::run_unless(self.launcher, &command, limit, given_up, &mut sort).await;
         let status = ended.map_err(|error| match error {
             RunError::TimedOut(_) => self.deadline.passed(step),
+            RunError::GivenUp => PrepareError::GivenUp { step },
             source @ RunError::Spawn(_) => PrepareError::Tool { program: tool.name, source },
         })?;
         let [out, err] = said;
@@ -166,11 +211,26 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_names_the_step_it_passed_in() {
-        let deadline = Deadline::after(Duration::from_secs(3));
+        let deadline = Deadline::of(Duration::from_secs(3).into());
         assert_eq!(deadline.hold("working", async { 7 }).await.unwrap(), 7);
         let error = deadline.hold("waiting", std::future::pending::<()>()).await.unwrap_err();
         assert_eq!(error.to_string(), "the time limit of 3s passed while waiting");
         assert!(deadline.remaining().is_zero());
-        Deadline::after(Duration::MAX).hold("never", async {}).await.unwrap();
+        Deadline::of(Duration::MAX.into()).hold("never", async {}).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_given_up_is_waited_for_no_longer() {
+        let (give_up, given_up) = watch::channel(false);
+        let deadline = Deadline::of(Patience::new(Duration::from_secs(3), given_up));
+        let held = deadline.hold("waiting", std::future::pending::<()>());
+        let (error, _) = futures_util::future::join(held, async { give_up.send_replace(true) }).await;
+        assert_eq!(error.unwrap_err().to_string(), "given up while waiting");
+        assert!(deadline.is_given_up());
+        // One that nobody can give up any more still has its time limit.
+        let (_, orphaned) = watch::channel(false);
+        let deadline = Deadline::of(Patience::new(Duration::from_secs(3), orphaned));
+        let error = deadline.hold("waiting", std::future::pending::<()>()).await.unwrap_err();
+        assert!(matches!(error, PrepareError::TimedOut { .. }), "{error:?}");
     }
 }

@@ -71,6 +71,12 @@ pub enum PrepareError {
         /// The limit that was given.
         limit: Duration,
     },
+    /// Whoever asked for it wants it no more.
+    #[error("given up while {step}")]
+    GivenUp {
+        /// What was going on.
+        step: &'static str,
+    },
     /// The cache could not be read or written.
     #[error("cannot {what} {}: {source}", path.display())]
     Disk {
@@ -118,6 +124,7 @@ impl PrepareError {
             | Self::Install { .. }
             | Self::NoBinary { .. }
             | Self::TimedOut { .. }
+            | Self::GivenUp { .. }
             | Self::Disk { .. }
             | Self::Unsupported { .. } => false,
         }

@@ -29,11 +29,11 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
-use std::time::Duration;
 
 use protocol::source::Source;
 use tokio::sync::Semaphore;
 
+pub use self::build::Patience;
 use self::cache::{Cache, Installed, Start, VENV_PYTHON};
 pub use self::env::{EnvSource, PASSED, PASSED_PREFIXES};
 pub use self::error::PrepareError;
@@ -124,11 +124,12 @@ impl Preparer {
     ///
     /// `known` is the exact version recorded when the service was prepared
     /// before; without it a package is resolved anew. `args` follow the
-    /// program verbatim. `limit` covers everything, waiting included. Lines of
-    /// the tools, and some of our own, go to `on_line`.
+    /// program verbatim. `patience`, a time limit or more, covers everything,
+    /// waiting included. Lines of the tools, and some of our own, go to `on_line`.
     ///
-    /// Dropping the future gives the build up: its tools are killed and its
-    /// directory is removed.
+    /// A build that is given up through its [`Patience`] returns when its tools
+    /// are dead and its directory is removed. Dropping the future brings the
+    /// same about, some time later.
     ///
     /// # Errors
     /// [`PrepareError`] says which step failed and why.
@@ -137,7 +138,7 @@ impl Preparer {
         source: &Source,
         known: Option<&str>,
         args: &[String],
-        limit: Duration,
+        patience: impl Into<Patience>,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<Prepared, PrepareError> {
         if args.iter().any(|argument| argument.contains('\0')) {
@@ -146,12 +147,12 @@ impl Preparer {
         match source {
             Source::Npx { package } => {
                 let package = NpmPackage::parse(package)?;
-                let installed = self.obtain(&package, known, limit, on_line).await?;
+                let installed = self.obtain(&package, known, patience.into(), on_line).await?;
                 self.program(&installed, Runtime::Node, args)
             }
             Source::Uvx { package } => {
                 let package = PyPackage::parse(package)?;
-                let installed = self.obtain(&package, known, limit, on_line).await?;
+                let installed = self.obtain(&package, known, patience.into(), on_line).await?;
                 self.program(&installed, Runtime::Python, args)
             }
             Source::Command { argv } => command::prepare(argv, args, self.env.path()),

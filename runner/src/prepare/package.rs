@@ -3,11 +3,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::build::{Build, Deadline};
+use super::build::{Build, Deadline, Patience};
 use super::cache::{Installed, Key, Lock, Receipt, Stage, is_plain_version};
 use super::error::PrepareError;
 use super::{MAX_WAITING, Preparer};
@@ -51,7 +50,7 @@ impl Preparer {
         &self,
         package: &impl Package,
         known: Option<&str>,
-        limit: Duration,
+        patience: Patience,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<Installed, PrepareError> {
         if let Some(known) = known.filter(|known| !is_plain_version(known)) {
@@ -62,8 +61,8 @@ impl Preparer {
         if let Some(installed) = wanted.and_then(|version| self.cache.find(&key, version)) {
             return Ok(installed);
         }
-        let deadline = Deadline::after(limit);
-        let (_turn, lock) = self.turn(&key, deadline).await?;
+        let deadline = Deadline::of(patience);
+        let (_turn, lock) = self.turn(&key, &deadline).await?;
         // The build before this one may have been of the same version.
         if let Some(installed) = wanted.and_then(|version| self.cache.find(&key, version)) {
             return Ok(installed);
@@ -92,7 +91,7 @@ impl Preparer {
 
     /// Waits for the package's lock first and for a build's turn second: builds
     /// of one package, which could only wait for each other, take one turn.
-    async fn turn(&self, key: &Key, deadline: Deadline) -> Result<(Turn, Lock), PrepareError> {
+    async fn turn(&self, key: &Key, deadline: &Deadline) -> Result<(Turn, Lock), PrepareError> {
         let admitted = self.waiting.clone().try_acquire_owned();
         let admitted = admitted.map_err(|_| PrepareError::Busy { bound: MAX_WAITING })?;
         let locked = deadline.hold("waiting for another build of the package", self.cache.lock(key));

@@ -172,6 +172,9 @@ pub enum RunError {
         /// The limit.
         Duration,
     ),
+    /// Whoever wanted it wants it no more; it was killed with all it had started.
+    #[error("it was given up")]
+    GivenUp,
 }
 
 #[cfg(test)]

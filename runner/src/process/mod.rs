@@ -44,7 +44,7 @@ pub use error::{ProcessError, RunError, SpawnError};
 pub use keeper::{Exit, KILL_LIMIT, Process, ProcessFacts, ProcessHandle};
 pub use launcher::{HANDSHAKE_LIMIT, Launcher};
 pub use lines::{LineSplitter, MAX_LINE};
-pub use run::{MAX_OUTPUT, OutputStream, run};
+pub use run::{MAX_OUTPUT, OutputStream, run, run_unless};
 pub use status::ExitStatus;
 pub use warden::warden_main_if_asked;
 pub use wire::Step;

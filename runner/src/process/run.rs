@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::command::Command;
@@ -30,7 +31,8 @@ pub enum OutputStream {
 /// Runs a command to its end with an empty standard input and hands its output
 /// on by lines, as it comes: lines cut at [`MAX_LINE`], [`MAX_OUTPUT`] in all,
 /// other bytes than UTF-8 replaced. Returns when nothing of it remains, also
-/// when `limit` made it end. Dropping the future kills it.
+/// when `limit` made it end. Dropping the future kills it, without waiting
+/// until it is gone.
 ///
 /// # Errors
 /// The command did not start, or ran longer than `limit`.
@@ -38,6 +40,21 @@ pub async fn run(
     launcher: &Launcher,
     command: &Command,
     limit: Duration,
+    on_line: &mut dyn FnMut(OutputStream, &str),
+) -> Result<ExitStatus, RunError> {
+    run_unless(launcher, command, limit, std::future::pending(), on_line).await
+}
+
+/// As [`run`], and the command is killed when `given_up` resolves. That too
+/// returns when nothing of it remains; a start under way is finished first.
+///
+/// # Errors
+/// As [`run`], and [`RunError::GivenUp`].
+pub async fn run_unless(
+    launcher: &Launcher,
+    command: &Command,
+    limit: Duration,
+    given_up: impl Future<Output = ()>,
     on_line: &mut dyn FnMut(OutputStream, &str),
 ) -> Result<ExitStatus, RunError> {
     let Process { stdin, mut stdout, mut stderr, handle, mut exit } = launcher.spawn(command).await?;
@@ -53,16 +70,21 @@ pub async fn run(
                 read = read(&mut stdout, &mut out), if out_open => out_open = output.take(OutputStream::Stdout, read),
                 read = read(&mut stderr, &mut err), if err_open => err_open = output.take(OutputStream::Stderr, read),
             }
+            // A flood of short lines costs more than its bytes; everything else has a turn between two chunks of it.
+            yield_now().await;
         }
         (&mut exit).await
     };
-    let ended = timeout(limit, whole).await;
+    let ended = tokio::select! {
+        ended = timeout(limit, whole) => ended.map_err(|_| RunError::TimedOut(limit)),
+        () = given_up => Err(RunError::GivenUp),
+    };
     if ended.is_err() {
         handle.kill();
         exit.await;
     }
     output.finish();
-    ended.map_err(|_| RunError::TimedOut(limit))
+    ended
 }
 
 /// What was read; a pipe that fails has ended.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervision::{Child, ChildSpec, Restart, Strategy, Supervisor};
+use supervision::{Child, ChildSpec, Restart, Shutdown, Strategy, Supervisor};
 
 use super::entry::Entry;
 use super::spec::{
-    BUILD_MARGIN, BY_ITSELF, INSTANCE, MEMBER_INTENSITY, PREPARE, SharedMeans, backoff, intensity, restart,
+    BUILD_MARGIN, BY_ITSELF, GIVE_UP_LIMIT, INSTANCE, MEMBER_INTENSITY, PREPARE, SharedMeans, backoff, intensity,
+    restart,
 };
 use super::{observe, tasks};
 use crate::instance;
@@ -32,6 +33,7 @@ fn calls(entry: &Arc<Entry>) -> Child {
 fn prepare(entry: &Arc<Entry>, means: &SharedMeans) -> Child {
     let limit = Duration::from_millis(entry.spec.policy.build_timeout_ms) + BUILD_MARGIN;
     let spec = ChildSpec::new(PREPARE).kind("prepare").restart(Restart::Transient).ack(BY_ITSELF).start_timeout(limit);
+    let spec = spec.shutdown(Shutdown::Deadline(GIVE_UP_LIMIT));
     let (entry, means) = (Arc::clone(entry), Arc::clone(means));
     Child::task(spec, move |life| tasks::prepare(life, Arc::clone(&entry), Arc::clone(&means)))
 }

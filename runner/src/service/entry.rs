@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use protocol::link::{Failure, InstanceFact, LogStream, ServiceReport, ServiceSpec, ServiceState, Tool};
+use protocol::link::{Failure, InstanceFact, LogLine, LogStream, ServiceReport, ServiceSpec, ServiceState, Tool};
 use supervision::NodePath;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::board::{Board, unix_ms};
 use super::gate::{Effect, Event as GateEvent, Gate, Repeatable};
-use super::log::Log;
+use super::log::{Log, brief};
 use super::state::{Event, State};
 use crate::instance::{Client, SHARED};
 use crate::prepare::Prepared;
@@ -23,6 +23,8 @@ use crate::process::ProcessFacts;
 
 /// Lines of the log that go with a failure.
 const FAILURE_LINES: usize = 20;
+/// Of each of them. All must fit into a report, where a byte may take six.
+const FAILURE_LINE_BYTES: usize = 1_024;
 
 /// Names one deployment of a service. The mesh is part of it: the same name in two meshes is two services.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -185,7 +187,8 @@ impl Entry {
     /// A failure is kept with the last lines of the log as they were when it happened, until the service is ready again.
     fn note_failure(&self, event: &Event) {
         let is_failure = matches!(event, Event::Down { .. } | Event::Crashed { .. } | Event::Failed { .. });
-        let log = || lock(&self.log).last(FAILURE_LINES).into_iter().map(|line| line.text).collect();
+        let text = |line: LogLine| brief(&line.text, FAILURE_LINE_BYTES);
+        let log = || lock(&self.log).last(FAILURE_LINES).into_iter().map(text).collect();
         let mut inner = self.lock();
         match inner.state.failure().map(ToOwned::to_owned) {
             Some(reason) if is_failure => inner.failure = Some(Failure { reason, log: log() }),
@@ -321,6 +324,8 @@ impl Entry {
             while self.in_flight() > 0 {
                 self.idle.notified().await;
             }
+            // Two may wait; the wake-up was for one of them.
+            self.idle.notify_one();
         };
         if timeout(limit, idle).await.is_err() {
             tracing::warn!(service = %self.key, calls = self.in_flight(), "not drained in time");

@@ -69,11 +69,21 @@ fn notice(at_ms: u64, left_out: u64) -> LogLine {
     LogLine { at_ms, stream: LogStream::System, text }
 }
 
+/// A text of somebody else's, made fit to stand in a sentence of ours: one line of at most about `bytes_max` bytes.
+pub(crate) fn brief(text: &str, bytes_max: usize) -> String {
+    let short = clip_to(text, bytes_max);
+    short.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
 fn clip(text: &str) -> String {
-    if text.len() <= LINE_BYTES_MAX {
+    clip_to(text, LINE_BYTES_MAX)
+}
+
+fn clip_to(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max {
         return text.to_owned();
     }
-    let mut end = LINE_BYTES_MAX;
+    let mut end = bytes_max;
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -105,6 +115,12 @@ mod tests {
         let text = &log.last(1)[0].text;
         assert!(text.len() < LINE_BYTES_MAX + 64);
         assert!(text.ends_with("[cut: 8192 bytes more]"), "{text}");
+    }
+
+    #[test]
+    fn h46_a_brief_text_is_one_short_line() {
+        assert_eq!(brief("a\nb\u{1b}[2J", 100), "a b [2J");
+        assert_eq!(brief(&"é".repeat(9), 5), "éé [cut: 14 bytes more]");
     }
 
     #[test]

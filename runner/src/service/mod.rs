@@ -31,4 +31,5 @@ pub use board::{Board, Callers};
 pub use directory::{CommandError, Directory, SERVICES_MAX};
 pub(crate) use entry::lock;
 pub use entry::{Entry, Key};
+pub(crate) use log::brief;
 pub use spec::Means;

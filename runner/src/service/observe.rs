@@ -19,6 +19,8 @@ pub(super) fn member(entry: &Entry, transition: &Transition) {
         Transition::Starting if entry.state().is_final() => Event::RestartByHand,
         // The parts speak for themselves.
         Transition::Starting | Transition::Ready => return,
+        // The end of the process that was stopped by hand: told and counted when the stop began.
+        Transition::Restarting { .. } if entry.state() == ServiceState::Restarting => return,
         Transition::Restarting { exit, delay } => down(exit, *delay),
         Transition::Parked { exit, state: NodeState::Failed } => Event::Failed { reason: plain(exit) },
         Transition::Parked { exit, .. } => Event::Crashed { reason: plain(exit) },

@@ -8,7 +8,7 @@ use protocol::link::{Policy, RestartKind};
 use supervision::{Ack, Backoff, Intensity, Restart};
 
 use crate::prepare::Preparer;
-use crate::process::Launcher;
+use crate::process::{HANDSHAKE_LIMIT, KILL_LIMIT, Launcher};
 
 /// The part that turns a source into a program.
 pub(super) const PREPARE: &str = "prepare";
@@ -18,6 +18,11 @@ pub(super) const INSTANCE: &str = "instance:shared";
 const JITTER: f64 = 0.2;
 /// A preparation keeps its own time; this is for one that does not.
 pub(super) const BUILD_MARGIN: Duration = Duration::from_secs(10);
+
+/// What a build that is given up may take to be gone: a tool that is just being started is started and then killed, and
+/// its directory is removed.
+pub(super) const GIVE_UP_LIMIT: Duration =
+    Duration::from_secs(5).saturating_add(HANDSHAKE_LIMIT.saturating_add(KILL_LIMIT));
 
 /// What services are made with.
 pub struct Means {

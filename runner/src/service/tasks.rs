@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use supervision::{ExitReason, Life};
+use tokio::sync::watch;
 use tokio::time::sleep_until;
 
 use super::entry::Entry;
 use super::gate::Event;
 use super::spec::SharedMeans;
+use crate::prepare::Patience;
 
 /// Strikes the gate's clock.
 pub(super) async fn calls(life: Life, entry: Arc<Entry>) -> ExitReason {
@@ -29,16 +31,24 @@ async fn at(entry: &Entry, due: Option<Duration>) {
     }
 }
 
-/// Turns the source into a program, then ends.
+/// Turns the source into a program, then ends. Asked to stop during that, it ends when nothing of the build is left.
 pub(super) async fn prepare(life: Life, entry: Arc<Entry>, means: SharedMeans) -> ExitReason {
     let spec = &entry.spec;
     let limit = Duration::from_millis(spec.policy.build_timeout_ms);
     let known = entry.known_version();
     let mut on_line = |line: &str| entry.progress(line);
-    let preparing = means.preparer.prepare(&spec.source, known.as_deref(), &spec.args, limit, &mut on_line);
+    let (give_up, given_up) = watch::channel(false);
+    let patience = Patience::new(limit, given_up);
+    let preparing = means.preparer.prepare(&spec.source, known.as_deref(), &spec.args, patience, &mut on_line);
+    tokio::pin!(preparing);
     let prepared = tokio::select! {
-        () = life.stopping() => return ExitReason::Shutdown,
-        prepared = preparing => prepared,
+        () = life.stopping() => {
+            give_up.send_replace(true);
+            // Whatever came of it, nobody wants it.
+            drop(preparing.await);
+            return ExitReason::Shutdown;
+        }
+        prepared = &mut preparing => prepared,
     };
     match prepared {
         Ok(prepared) => {

@@ -1,7 +1,7 @@
 //! The runner that is tested: this binary again, with [`WORD`] as its first argument, so that it is never an older build.
 //!
-//! `DATA_DIR TOKEN NAME=VALUE...`, where the settings are `orphan_ms`, `level` (guard, namespace) and `listen` (an address
-//! instead of the socket in the data directory).
+//! `DATA_DIR TOKEN NAME=VALUE...`, where the settings are `orphan_ms`, `level` (guard, namespace), `path` (all there is of
+//! its environment) and `listen` (an address instead of the socket in the data directory).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -58,6 +58,7 @@ fn config(mut args: impl Iterator<Item = String>) -> Result<RunnerConfig, String
             ("orphan_ms", ms) => config.orphan_timeout = Duration::from_millis(ms.parse().map_err(wrong)?),
             ("level", "guard") => config.isolation_maximum = Some(Level::Guard),
             ("level", "namespace") => config.isolation_maximum = Some(Level::Namespace),
+            ("path", path) => config.env = [("PATH".into(), path.into())].into(),
             ("listen", address) => {
                 let address = address.parse().map_err(|_| format!("{setting} has a wrong value"))?;
                 config.listen = Listen::Tcp(address);

@@ -109,8 +109,38 @@ async fn a_restart_by_hand_is_a_new_process() {
     assert_eq!(broker.restart(&spec).await, Outcome::Ok);
     broker.in_another_process(&spec, pid).await;
     assert_eq!(broker.text(&spec, "echo", json!({ "text": "back" })).await, "back");
+    assert_eq!(broker.services[&spec.deployment].restarts_total, 1, "one restart is one");
     let unknown = super::bench::spec("unknown", &[]);
     assert!(matches!(broker.restart(&unknown).await, Outcome::Error { code, .. } if code == "not_found"));
+}
+
+/// Refuses the handshake with more words than a frame can carry, of which each takes six bytes in JSON.
+const VERBOSE: &str = r#"
+read -r _; printf '{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"'
+head -c 600000 /dev/zero | sed 's/\x00/\\u0001/g'; echo '"}}'
+read -r _ || true
+"#;
+
+#[tokio::test]
+async fn h46_what_a_server_says_of_its_failure_does_not_cost_the_link() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let sibling = spec("sibling", &[]);
+    broker.run(&sibling).await;
+    let argv = ["sh", "-c", VERBOSE].map(ToOwned::to_owned).to_vec();
+    let verbose = ServiceSpec { source: Source::Command { argv }, ..spec("verbose", &[]) };
+    assert_eq!(broker.load(&verbose).await, Outcome::Ok);
+    let report = broker.in_state(&verbose, S::Failed).await;
+    let reason = report.failure.unwrap().reason;
+    assert!(
+        reason.starts_with("the handshake was answered with error 1") && reason.len() < 8 * 1_024,
+        "{}",
+        reason.len()
+    );
+    assert_eq!(broker.text(&sibling, "echo", json!({ "text": "here" })).await, "here");
+    // Nor does it the next one, which is told everything at once.
+    let mut next = runner.broker(2).await;
+    next.in_state(&verbose, S::Failed).await;
 }
 
 /// Shakes hands, lists no tools, and ends with the code that its first argument names.

@@ -1,10 +1,14 @@
 //! Nothing is left of a service, however it ends.
 
-use nix::sys::signal::Signal;
-use protocol::link::{Outcome, ServiceState as S};
-use serde_json::json;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::time::Duration;
 
-use super::bench::{Runner, nothing_left_of, processes_with, spec};
+use nix::sys::signal::Signal;
+use protocol::link::{Outcome, ServiceSpec, ServiceState as S, Source};
+use serde_json::json;
+use tokio::time::{sleep, timeout};
+
+use super::bench::{Runner, SOON, nothing_left_of, processes_with, spec};
 
 #[tokio::test]
 async fn h07_an_unload_leaves_no_process() {
@@ -57,6 +61,60 @@ async fn h07_a_sigkill_of_the_runner_leaves_no_process() {
         let Runner { dir, .. } = runner;
         let runner = Runner::start_in(dir, &[]).await;
         assert!(runner.broker(1).await.services.is_empty());
+    }
+}
+
+/// A directory with a `node` and an `npm` whose installation never ends: it has a child in a session of its own, and
+/// files enough that removing them takes a moment.
+fn endless_npm(token: &str) -> tempfile::TempDir {
+    let tools = tempfile::tempdir().unwrap();
+    symlink("/bin/true", tools.path().join("node")).unwrap();
+    let npm = tools.path().join("npm");
+    let script = format!(
+        "#!/bin/sh\nPATH=/usr/bin:/bin\ni=0; while [ $i -lt 3000 ]; do : > f$i; i=$((i+1)); done\nsetsid sh -c 'trap \"\" TERM; kill -STOP $$' {token} &\necho under way >&2\nsleep 600\n"
+    );
+    std::fs::write(&npm, script).unwrap();
+    std::fs::set_permissions(&npm, std::fs::Permissions::from_mode(0o755)).unwrap();
+    tools
+}
+
+/// Waits until so many processes carry the token.
+async fn at_least(count: usize, token: &str) {
+    let there = async {
+        while processes_with(token).len() < count {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(SOON, there).await.expect("the tools did not start");
+}
+
+#[tokio::test]
+async fn h07_h14_an_unload_during_a_build_leaves_no_tool_and_no_file() {
+    for level in ["guard", "namespace"] {
+        let token = format!("build-{level}-{}", std::process::id());
+        let tools = endless_npm(&token);
+        let path = format!("path={}", tools.path().display());
+        let mut runner = Runner::start(&[&format!("level={level}"), &path]).await;
+        let mut broker = runner.broker(1).await;
+        let building =
+            |name| ServiceSpec { source: Source::Npx { package: format!("{name}@1.0.0") }, ..spec(name, &[]) };
+        // The second waits for nothing but its own build, the third for a turn.
+        for spec in [building("first"), building("second"), building("third")] {
+            assert_eq!(broker.load(&spec).await, Outcome::Ok);
+        }
+        at_least(2, &token).await;
+        for (name, left) in [("third", 2), ("first", 1), ("second", 0)] {
+            assert_eq!(broker.unload(&building(name)).await, Outcome::Ok);
+            assert_eq!(processes_with(&token).len(), left, "{level} {name}: said done too early");
+            let staged = std::fs::read_dir(runner.dir.path().join("cache/staging/npx").join(name));
+            assert_eq!(staged.map_or(0, Iterator::count), 0, "{level} {name}: its directory is left");
+        }
+        // The end of the runner during a build is no different.
+        assert_eq!(broker.load(&building("last")).await, Outcome::Ok);
+        at_least(1, &token).await;
+        runner.signal(Signal::SIGTERM);
+        assert_eq!(runner.ended().await, Some(0));
+        assert_eq!(processes_with(&token), [0_u32; 0], "{level}: ended too early");
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::task::coop::consume_budget;
 
 use super::LINE_BYTES_MAX;
 
@@ -64,6 +65,8 @@ impl LineReader {
     /// When the pipe cannot be read.
     pub async fn next(&mut self, pipe: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Line>> {
         loop {
+            // Lines that are here already cost time, too: a flood of short ones must not keep the thread.
+            consume_budget().await;
             if let Some(line) = self.take() {
                 return Ok(Some(line));
             }

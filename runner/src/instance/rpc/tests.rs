@@ -127,3 +127,22 @@ proptest! {
         prop_assert_eq!(shape(&lines), shape(&expected));
     }
 }
+
+#[tokio::test]
+async fn h46_a_flood_of_short_lines_gives_way_to_others() {
+    const LINES: usize = 100_000;
+    let mut reader = LineReader::default();
+    reader.feed(&b"{}\n".repeat(LINES));
+    let read = std::cell::Cell::new(0);
+    let reading = async {
+        while let Some(_line) = reader.next(&mut tokio::io::empty()).await.unwrap() {
+            read.set(read.get() + 1);
+        }
+    };
+    tokio::pin!(reading);
+    let turn = std::future::poll_fn(|cx| std::task::Poll::Ready(reading.as_mut().poll(cx)));
+    assert!(turn.await.is_pending());
+    assert!((1..LINES / 100).contains(&read.get()), "{} lines in one turn", read.get());
+    reading.await;
+    assert_eq!(read.get(), LINES);
+}
