@@ -3,7 +3,8 @@
 //! `load-recovery [--kills N] [--fixture]` deploys `server-everything` (or the fixture), kills its process N times, and
 //! measures from each kill to the next answered call. Between two kills it starts the very same program itself, and
 //! measures from the spawn to its first answered call over stdio. What the mesh adds is the difference of the medians.
-//! Then it kills N times more, and measures from each kill until the broker's tree no longer shows the process as running.
+//! Then it kills N times more, and measures from the moment the process table no longer has the process until the
+//! broker's tree no longer shows it as running.
 //! A table goes to standard error and one JSON document to standard output.
 #![allow(
     clippy::unwrap_used,
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::harness::peer::{Peer, call, converse, verdict};
-use tests::harness::{INSTALL, Mesh, SETTLE, programs};
+use tests::harness::{INSTALL, Mesh, SETTLE, processes, programs};
 use tokio::time::timeout;
 
 /// How many kills make a median.
@@ -162,15 +163,20 @@ fn recover(mesh: &Mesh, subject: &Subject) -> Duration {
     recovered.unwrap_or_else(|error| panic!("{error}\n{}", mesh.logs()))
 }
 
-/// From the kill until the broker's tree says something other than running, one look after the other.
+/// From the moment the process table no longer has the process until the broker's tree says something other than
+/// running, one look after the other.
 fn notice(mesh: &Mesh, subject: &Subject) -> Duration {
     let pid = mesh.kill_service(subject.name);
-    let killed = Instant::now();
+    // The kernel takes its time to tear a large process down; the tree cannot be behind what has not happened.
+    while processes::entry(pid).is_some_and(|entry| !entry.is_zombie()) {
+        thread::yield_now();
+    }
+    let dead = Instant::now();
     mesh.wait("the tree to notice", SETTLE, || match mesh.tree()?.process(subject.name) {
         Some(node) if node.number("pid") == Some(pid) && node.state == "running" => Err("not yet".to_owned()),
         _ => Ok(()),
     });
-    let noticed = killed.elapsed();
+    let noticed = dead.elapsed();
     mesh.wait_for_status(subject.name, "running", SETTLE);
     thread::sleep(STABLE + MARGIN);
     noticed
