@@ -156,6 +156,8 @@ async fn a_service_that_cannot_be_read_is_shown_as_failed_and_can_be_removed() {
     {
         let path = broker.setup.data_dir.join(DATABASE_FILE);
         let mut file = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+        // The broker may be writing.
+        diesel::sql_query("PRAGMA busy_timeout = 10000").execute(&mut file).unwrap();
         let damage = "UPDATE deployment SET config = '[1]' WHERE service = 'broken'";
         assert_eq!(diesel::sql_query(damage).execute(&mut file).unwrap(), 1);
     }
