@@ -238,25 +238,20 @@ impl Desk {
         }
     }
 
-    /// Serves those that wait at an open desk: their link was down for so short a time that nobody noticed.
+    /// Says what calls may do from now on; serves or answers those that wait.
+    pub fn set(&self, phase: Phase) {
+        self.lock().phase = phase;
+        self.retry();
+    }
+
+    /// Serves or answers those that wait at a desk that does not let calls wait: it was just opened or closed, or its link
+    /// was down for so short a time that nobody noticed.
     pub fn retry(&self) {
         let released = {
             let mut inner = self.lock();
-            if matches!(inner.phase, Phase::Open(_)) { std::mem::take(&mut inner.waiting) } else { VecDeque::new() }
-        };
-        released.into_iter().for_each(|waiting| self.place(waiting));
-    }
-
-    /// Says what calls may do from now on; serves or answers those that wait.
-    pub fn set(&self, phase: Phase) {
-        let released = {
-            let mut inner = self.lock();
-            inner.phase = phase;
             if matches!(inner.phase, Phase::Waiting) { VecDeque::new() } else { std::mem::take(&mut inner.waiting) }
         };
-        for waiting in released {
-            self.place(waiting);
-        }
+        released.into_iter().for_each(|waiting| self.place(waiting));
     }
 
     /// Answers the calls that have waited long enough.

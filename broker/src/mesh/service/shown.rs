@@ -133,9 +133,9 @@ impl ServiceActor {
         };
         let tools = self.tools.get(active).cloned().unwrap_or_default();
         let open_for = (active.to_owned(), tools.len());
-        // A link that was away for a moment left calls waiting at an open desk.
-        if self.open_for.as_ref() == Some(&open_for) && self.cell.desk.waiting() == 0 {
-            return;
+        if self.open_for.as_ref() == Some(&open_for) {
+            // A link that was away for a moment left calls waiting at an open desk.
+            return self.cell.desk.retry();
         }
         self.cell.desk.set(Phase::Open(Arc::new(Counter {
             link: link.clone(),
