@@ -126,14 +126,13 @@ impl<'a> Tokens<'a> {
     fn string(&mut self) -> Option<Range<usize>> {
         let start = self.at;
         loop {
-            match self.bytes.get(self.at)? {
-                b'"' => {
-                    self.at += 1;
-                    return Some(start..self.at - 1);
-                }
-                b'\\' => self.at += 2,
-                _ => self.at += 1,
+            self.at += memchr::memchr2(b'"', b'\\', self.bytes.get(self.at..)?)?;
+            if self.bytes.get(self.at)? == &b'"' {
+                self.at += 1;
+                return Some(start..self.at - 1);
             }
+            // A backslash, and what it escapes.
+            self.at += 2;
         }
     }
 }

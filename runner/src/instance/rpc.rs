@@ -192,11 +192,12 @@ fn put_method(line: &mut BytesMut, method: &str, params: &[u8]) {
 
 /// Inside JSON a raw newline can only stand between tokens, where a space means the same.
 fn put_on_one_line(line: &mut BytesMut, json: &[u8]) {
-    let start = line.len();
-    line.put_slice(json);
-    for byte in line.iter_mut().skip(start) {
-        if matches!(byte, b'\n' | b'\r') {
-            *byte = b' ';
-        }
+    let mut rest = json;
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        let (before, from) = rest.split_at(at);
+        line.put_slice(before);
+        line.put_slice(b" ");
+        rest = from.get(1..).unwrap_or_default();
     }
+    line.put_slice(rest);
 }

@@ -86,7 +86,7 @@ impl LineReader {
     /// The next line of what was read so far.
     pub(super) fn take(&mut self) -> Option<Line> {
         let unsearched = self.buffer.get(self.searched..).unwrap_or_default();
-        let Some(at) = unsearched.iter().position(|byte| *byte == b'\n') else {
+        let Some(at) = memchr::memchr(b'\n', unsearched) else {
             self.searched = self.buffer.len();
             self.bound();
             return None;
