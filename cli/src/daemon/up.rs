@@ -39,6 +39,8 @@ pub(crate) fn start(printer: Printer, profile: &Profile, args: &UpArgs) -> Resul
     private_dir(&config.data_dir)?;
     let lock = DirLock::acquire(&config.data_dir).map_err(|error| locked(&error))?;
     let config_dir = profile.directory().to_owned();
+    // It is hidden from services, and what is not there cannot be.
+    private_dir(&config_dir)?;
     first_start(&lock, &config_dir)?;
     config.fill_embedded_secrets().map_err(|error| explained(&error))?;
 

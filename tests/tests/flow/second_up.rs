@@ -19,3 +19,12 @@ fn commands_without_a_broker_say_how_to_start_one() {
     let outcome = mesh.cli(&["catalog"]).code_is(3);
     assert!(outcome.stderr.contains("claudemesh up"), "{outcome}");
 }
+
+#[test]
+fn an_up_whose_configuration_was_deleted_is_ready_again() {
+    let mut mesh = Mesh::start();
+    let _ = mesh.stop();
+    std::fs::remove_dir_all(mesh.config()).expect("the configuration directory");
+    mesh.start_up();
+    assert!(mesh.config().is_dir());
+}
