@@ -148,21 +148,25 @@ impl Link {
     ///
     /// # Errors
     /// When there is no connection or no room: then the sink comes back unused.
-    pub fn call(&self, mut call: Outbound, sink: CallSink) -> Result<u64, Box<Unsent>> {
+    pub fn call(&self, call: Outbound, sink: CallSink) -> Result<u64, Box<Unsent>> {
         let mut inner = self.lock();
         let Inner { connection, table, .. } = &mut *inner;
         let Some(connection) = connection else {
             return Err(Box::new(Unsent { why: NotUp::Down, call, sink }));
         };
-        let id = match table.enter_call(&mut call.header, sink, Instant::now()) {
+        let Outbound { mut header, body } = call;
+        let id = match table.enter_call(&mut header, sink, Instant::now()) {
             Ok(id) => id,
-            Err(sink) => return Err(Box::new(Unsent { why: NotUp::Full, call, sink })),
+            Err(sink) => return Err(Box::new(Unsent { why: NotUp::Full, call: Outbound { header, body }, sink })),
         };
-        if connection.mux.outbox.push(&Header::Call(call.header.clone()), call.body.clone()).is_err() {
-            return match table.answered(id) {
-                Some(sink) => Err(Box::new(Unsent { why: NotUp::Full, call, sink })),
-                // Entered four lines above under the same lock.
-                None => Ok(id),
+        let header = Header::Call(header);
+        if connection.mux.outbox.push(&header, body.clone()).is_err() {
+            return match (table.answered(id), header) {
+                (Some(sink), Header::Call(header)) => {
+                    Err(Box::new(Unsent { why: NotUp::Full, call: Outbound { header, body }, sink }))
+                }
+                // Entered five lines above under the same lock, as a call.
+                _ => Ok(id),
             };
         }
         drop(inner);
