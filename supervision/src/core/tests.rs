@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 //! The decisions against tables, against random histories, and against a naive model.
 
+mod otp;
 mod random;
 mod table;
 mod world;
