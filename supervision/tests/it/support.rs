@@ -21,17 +21,24 @@ use supervision::{
 /// Longer than anything in these tests takes.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// No test takes this long: one that waits for ever fails, and on paused time at once.
+const TOO_LONG: Duration = Duration::from_secs(10 * 60);
+
 /// Runs a test on one thread whose time jumps ahead whenever there is nothing to do.
 pub fn paused(test: impl Future<Output = ()> + 'static) {
     actix_rt::System::with_tokio_rt(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap()
     })
-    .block_on(test);
+    .block_on(in_time(test));
 }
 
 /// Runs a test on real time.
 pub fn real(test: impl Future<Output = ()> + 'static) {
-    actix_rt::System::new().block_on(test);
+    actix_rt::System::new().block_on(in_time(test));
+}
+
+async fn in_time(test: impl Future<Output = ()>) {
+    tokio::time::timeout(TOO_LONG, test).await.expect("something is waited for that never comes");
 }
 
 pub fn id(text: &str) -> ChildId {

@@ -138,9 +138,11 @@ fn h03_a_child_that_is_not_ready_in_time_is_killed() {
     paused(async {
         let spec = ChildSpec::new("a").ack(Ack::Explicit).start_timeout(Duration::from_secs(3));
         let child = Child::task(spec, |_| std::future::pending::<ExitReason>());
+        let begun = tokio::time::Instant::now();
         let root = one_for_one().child(child).start_root("root", &Registry::new(), None);
         let reason = Box::new(ExitReason::StartTimeout);
         assert_eq!(root.ready().await, Err(ExitReason::StartFailed { child: id("a"), reason }));
+        assert_eq!(begun.elapsed().as_secs(), 3);
     });
 }
 
