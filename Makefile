@@ -30,9 +30,10 @@ lint: ## format, words, clippy, and cargo-deny where it is installed
 fmt: ## format everything
 	@cargo fmt --all
 
-bench: ## how long a killed service is away, against its own start (release build)
+bench: ## calls over every path against an empty chain, and the way back from a kill (release build)
 	@scripts/setup.sh demo
 	@cargo build --release --workspace --bins
+	@target/release/load-compare
 	@target/release/load-recovery
 
 build: ## every program, development profile

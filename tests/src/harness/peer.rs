@@ -139,7 +139,11 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-fn hello(mesh: &str, member: &str, secret: &str) -> Result<Value, String> {
+/// A signed hello, as a message.
+///
+/// # Errors
+/// What is wrong with the key.
+pub fn hello(mesh: &str, member: &str, secret: &str) -> Result<Value, String> {
     let member_key = signing_key(&hex::decode(secret).map_err(|error| format!("secretKey: {error}"))?)?;
     let mut seed = [0; 32];
     getrandom(&mut seed)?;

@@ -14,6 +14,18 @@ pub fn fixture() -> PathBuf {
     find("fixture-mcp")
 }
 
+/// The fast MCP server of the load programs.
+#[must_use]
+pub fn echo() -> PathBuf {
+    find("load-echo")
+}
+
+/// The chain without logic that the load programs compare with.
+#[must_use]
+pub fn chain() -> PathBuf {
+    find("load-chain")
+}
+
 /// The project's folder.
 #[must_use]
 pub fn project() -> PathBuf {

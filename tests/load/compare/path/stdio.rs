@@ -1,0 +1,37 @@
+//! The server's own pipes, and nothing between.
+
+use std::process::Stdio as Standard;
+
+use tests::harness::programs;
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use super::{Member, words};
+use crate::drive::Line;
+use crate::speech::{Form, Speech};
+
+pub(crate) struct Stdio {
+    input: ChildStdin,
+    output: ChildStdout,
+    pub(super) members: Vec<Member>,
+    _server: Child,
+}
+
+impl Stdio {
+    pub(super) async fn start() -> Result<Self, String> {
+        let mut server = Command::new(programs::echo())
+            .stdin(Standard::piped())
+            .stdout(Standard::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .map_err(words)?;
+        let pid = server.id().ok_or("the server ended at once")?;
+        let (Some(input), Some(output)) = (server.stdin.take(), server.stdout.take()) else {
+            return Err("the server has no pipes".to_owned());
+        };
+        Ok(Self { input, output, members: vec![Member { role: "server", pid }], _server: server })
+    }
+
+    pub(super) fn open(&mut self) -> Line<'_> {
+        Line::new(&mut self.output, &mut self.input, Speech::new(Form::Lines))
+    }
+}
