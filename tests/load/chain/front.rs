@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use tests::frames::Side;
+use ::tests::frames::Side;
 use tokio::net::{TcpListener, UnixStream};
 use tokio_tungstenite::{accept_async, client_async};
 

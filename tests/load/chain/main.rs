@@ -33,9 +33,14 @@ fn main() -> ExitCode {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let served = match words.as_slice() {
-        ["front", socket] => runtime.block_on(until_input_ends(front::serve(Path::new(socket)))),
+        ["front", socket] => runtime.block_on(async {
+            tokio::select! {
+                served = front::serve(Path::new(socket)) => served,
+                () = input_ends() => Ok(()),
+            }
+        }),
         ["back", socket, "--", program @ ..] if !program.is_empty() => {
-            runtime.block_on(until_input_ends(back::serve(Path::new(socket), program)))
+            runtime.block_on(back::serve(Path::new(socket), program, input_ends()))
         }
         _ => {
             eprintln!("usage: load-chain front SOCKET | load-chain back SOCKET -- PROGRAM [ARG…]");
@@ -52,11 +57,11 @@ fn main() -> ExitCode {
 }
 
 /// Whoever started it holds the other end of its input: when they are gone, so is this.
-async fn until_input_ends(serving: impl Future<Output = io::Result<()>>) -> io::Result<()> {
-    let mut input = pipe::Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?)?;
+async fn input_ends() {
+    let input = io::stdin().as_fd().try_clone_to_owned();
+    // What is no pipe has no other end: it ends at once, and says so by being gone.
+    let Ok(mut input) = input.and_then(pipe::Receiver::from_owned_fd) else { return };
     let mut nothing = [0; 1];
-    tokio::select! {
-        served = serving => served,
-        _ = input.read(&mut nothing) => Ok(()),
-    }
+    // Whatever comes is no reason to go on.
+    let _ = input.read(&mut nothing).await;
 }

@@ -2,8 +2,8 @@
 
 use std::io;
 
+use ::tests::frames::{self, Frame, READ_BYTES, Side};
 use bytes::BytesMut;
-use tests::frames::{self, Frame, READ_BYTES, Side};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 

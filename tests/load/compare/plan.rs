@@ -1,18 +1,19 @@
-//! The cells: what is called, with how many calls in flight.
+//! The cells: what is called, and with how many calls in flight.
 
 use std::time::Duration;
 
 use crate::options::Options;
 
 const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
 /// Sizes of the text.
-pub(crate) const PAYLOADS: &[usize] = &[0];
+pub(crate) const PAYLOADS: &[usize] = &[0, 64 * KIB, MIB];
 /// Calls on their way at any moment.
 pub(crate) const IN_FLIGHT: &[usize] = &[1, 16, 64];
 /// Calls before those that count, so that buffers have grown and pages are there.
 const WARM_UP_CALLS: u64 = 2_000;
-/// The most bytes of text that a warm-up moves.
-const WARM_UP_BYTES: u64 = 64 * 1024 * 1024;
+/// What a warm-up may use of the cell's time and bytes.
+const WARM_UP_SHARE: u32 = 4;
 
 /// One of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,18 +29,22 @@ pub(crate) struct Cell {
 }
 
 impl Cell {
-    /// The same, to be thrown away.
+    fn new(payload: usize, in_flight: usize, options: &Options) -> Self {
+        let affordable = options.mib.saturating_mul(MIB as u64) / payload.max(1) as u64;
+        Self { payload, in_flight, calls: options.calls.min(affordable).max(1), time: options.time }
+    }
+
+    /// A shorter one, to be thrown away.
     pub(crate) fn warm_up(self) -> Self {
-        let affordable = WARM_UP_BYTES / self.payload.max(1) as u64;
-        let calls = WARM_UP_CALLS.min(affordable).min(self.calls).max(1);
-        Self { calls, time: self.time / 4, ..self }
+        let calls = (self.calls / u64::from(WARM_UP_SHARE)).clamp(1, WARM_UP_CALLS);
+        Self { calls, time: self.time / WARM_UP_SHARE, ..self }
     }
 
     /// The size in words.
     pub(crate) fn size(self) -> String {
         match self.payload {
-            0 => "0".to_owned(),
-            bytes if bytes % (KIB * KIB) == 0 => format!("{} MiB", bytes / (KIB * KIB)),
+            0 => "0 bytes".to_owned(),
+            bytes if bytes % MIB == 0 => format!("{} MiB", bytes / MIB),
             bytes => format!("{} KiB", bytes / KIB),
         }
     }
@@ -47,10 +52,8 @@ impl Cell {
 
 /// All of them.
 pub(crate) fn cells(options: &Options) -> Vec<Cell> {
-    let of = |payload| {
-        IN_FLIGHT.iter().map(move |&in_flight| Cell { payload, in_flight, calls: options.calls, time: options.time })
-    };
-    PAYLOADS.iter().copied().flat_map(of).collect()
+    let of = |&payload| IN_FLIGHT.iter().map(move |&in_flight| Cell::new(payload, in_flight, options));
+    PAYLOADS.iter().flat_map(of).collect()
 }
 
 #[cfg(test)]
@@ -58,11 +61,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_warm_up_is_bounded_in_calls_bytes_and_time() {
-        let cell = Cell { payload: 1024 * 1024, in_flight: 64, calls: 1_000, time: Duration::from_secs(2) };
-        assert_eq!((cell.warm_up().calls, cell.warm_up().time), (64, Duration::from_millis(500)));
-        assert_eq!(Cell { payload: 0, ..cell }.warm_up().calls, 1_000);
-        assert_eq!(Cell { payload: 0, calls: 5, ..cell }.warm_up().calls, 5);
-        assert_eq!((cell.size().as_str(), Cell { payload: 65_536, ..cell }.size().as_str()), ("1 MiB", "64 KiB"));
+    fn a_cell_and_its_warm_up_are_bounded_in_calls_bytes_and_time() {
+        let options = Options { calls: 1_000, mib: 100, time: Duration::from_secs(2), ..Options::default() };
+        let large = Cell::new(MIB, 64, &options);
+        assert_eq!((large.calls, large.warm_up().calls), (100, 25));
+        assert_eq!(large.warm_up().time, Duration::from_millis(500));
+        assert_eq!(Cell::new(0, 1, &options).calls, 1_000);
+        assert_eq!(Cell::new(MIB, 1, &Options { mib: 1, ..options.clone() }).warm_up().calls, 1);
+        assert_eq!(Cell::new(0, 1, &Options::default()).warm_up().calls, WARM_UP_CALLS);
+        assert_eq!([0, 65_536, MIB].map(|bytes| Cell::new(bytes, 1, &options).size()), ["0 bytes", "64 KiB", "1 MiB"]);
+        assert_eq!(cells(&options).len(), PAYLOADS.len() * IN_FLIGHT.len());
     }
 }

@@ -2,23 +2,23 @@
 
 use std::process::Stdio;
 
+use ::tests::harness::programs;
 use tempfile::TempDir;
-use tests::harness::programs;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 use tokio_tungstenite::client_async;
 
-use super::{Member, SOON, words};
+use super::{Member, SOON, ended, words};
 use crate::drive::Line;
 use crate::speech::{Form, Speech};
 
 pub(crate) struct Chain {
     port: u16,
     pub(super) members: Vec<Member>,
-    _front: Child,
-    _back: Child,
+    front: Child,
+    back: Child,
     _folder: TempDir,
 }
 
@@ -38,7 +38,7 @@ impl Chain {
             Member { role: "server", pid: server },
         ];
         let port = u16::try_from(port).map_err(words)?;
-        Ok(Self { port, members, _front: front, _back: back, _folder: folder })
+        Ok(Self { port, members, front, back, _folder: folder })
     }
 
     pub(super) async fn open(&mut self) -> Result<Line<'_>, String> {
@@ -47,6 +47,13 @@ impl Chain {
         let (socket, _) = client_async("ws://chain/", stream).await.map_err(words)?;
         let (reader, writer) = socket.into_inner().into_split();
         Ok(Line::new(reader, writer, Speech::new(Form::Messages)))
+    }
+
+    /// The end of their inputs is the end of both halves.
+    pub(super) async fn stop(mut self) -> Result<(), String> {
+        drop((self.front.stdin.take(), self.back.stdin.take()));
+        ended(&mut self.front).await?;
+        ended(&mut self.back).await
     }
 }
 

@@ -1,17 +1,17 @@
 //! The whole of it: `claudemesh up`, a peer on the wire, the server deployed as a person would.
 
+use ::tests::frames::{self, Frame, READ_BYTES, Side};
+use ::tests::harness::peer::{Peer, converse, hello};
+use ::tests::harness::{Mesh, Options, programs};
 use bytes::BytesMut;
 use serde_json::{Value, json};
-use tests::frames::{self, Frame, READ_BYTES, Side};
-use tests::harness::peer::{Peer, converse, hello};
-use tests::harness::{Mesh, Options, programs};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
-use super::{Member, SERVICE, SOON, words};
+use super::{Member, SERVICE, SOON, wardens, words};
 use crate::drive::Line;
 use crate::speech::{Form, Speech};
 
@@ -31,11 +31,10 @@ impl Meshed {
         let membership = mesh.membership();
         deploy(&membership).map_err(|error| format!("the deploy failed: {error}\n{}", mesh.logs()))?;
         mesh.look();
-        let members = vec![
-            Member { role: "broker", pid: mesh.broker_pid() },
-            Member { role: "runner", pid: mesh.runner_pid() },
-            Member { role: "server", pid: mesh.pid(SERVICE) },
-        ];
+        let (broker, runner, server) = (mesh.broker_pid(), mesh.runner_pid(), mesh.pid(SERVICE));
+        let mut members = vec![Member { role: "broker", pid: broker }, Member { role: "runner", pid: runner }];
+        members.extend(wardens(runner, server));
+        members.push(Member { role: "server", pid: server });
         Ok(Self { membership, members, mesh })
     }
 
@@ -49,6 +48,12 @@ impl Meshed {
         timeout(SOON, greet(&mut stream, &self.membership)).await.map_err(words)??;
         let (reader, writer) = stream.into_split();
         Ok(Line::new(reader, writer, Speech::new(Form::Peer { service: SERVICE })))
+    }
+
+    /// As Ctrl-C would end it; nothing may be left.
+    pub(super) fn stop(mut self) -> Result<(), String> {
+        let status = self.mesh.stop();
+        if status.success() { Ok(()) } else { Err(format!("`up` ended with {status}")) }
     }
 }
 

@@ -11,7 +11,10 @@ mod stdio;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::tests::harness::Table;
+use tokio::process::Child;
 use tokio::runtime::Runtime;
+use tokio::time::timeout;
 
 use crate::drive::{Driven, Line};
 use crate::plan::Cell;
@@ -76,7 +79,12 @@ impl Path {
 
     /// Proportional set size by role, in KiB, where it may be looked at.
     pub(crate) fn memory(&self) -> BTreeMap<&'static str, Option<u64>> {
-        self.members().iter().map(|member| (member.role, procfs::pss_kib(member.pid))).collect()
+        let mut memory = BTreeMap::new();
+        for member in self.members() {
+            let sum = memory.entry(member.role).or_insert(Some(0));
+            *sum = sum.zip(procfs::pss_kib(member.pid)).map(|(sum, own)| sum + own);
+        }
+        memory
     }
 
     /// One cell, once, after a warm-up.
@@ -88,8 +96,10 @@ impl Path {
         let before = clocks(&members)?;
         let driven = line.drive(cell).await?;
         let after = clocks(&members)?;
-        let spent = members.iter().zip(before.iter().zip(after));
-        let cpu = spent.map(|(member, (before, after))| (member.role, after.saturating_sub(*before))).collect();
+        let mut cpu = BTreeMap::new();
+        for (member, (before, after)) in members.iter().zip(before.iter().zip(after)) {
+            *cpu.entry(member.role).or_default() += after.saturating_sub(*before);
+        }
         Ok(Sample { driven, cpu })
     }
 
@@ -102,16 +112,33 @@ impl Path {
         }
     }
 
-    /// Ends its processes.
-    pub(crate) fn stop(self, runtime: &Runtime) {
-        // Children are killed when they are dropped, and collected by the runtime.
-        let _guard = runtime.enter();
-        drop(self);
+    /// Ends its processes, and waits for their ends.
+    pub(crate) fn stop(self, runtime: &Runtime) -> Result<(), String> {
+        match self {
+            Self::Stdio(path) => runtime.block_on(path.stop()),
+            Self::Chain(path) => runtime.block_on(path.stop()),
+            Self::Runner(path) => runtime.block_on(path.stop()),
+            Self::Mesh(path) => path.stop(),
+        }
     }
+}
+
+/// Waits until a child ended well.
+async fn ended(child: &mut Child) -> Result<(), String> {
+    let status = timeout(SOON, child.wait()).await.map_err(|_| format!("it did not end within {SOON:?}"))?;
+    let status = status.map_err(words)?;
+    if status.success() { Ok(()) } else { Err(format!("it ended with {status}")) }
 }
 
 fn clocks(members: &[Member]) -> Result<Vec<Duration>, String> {
     members.iter().map(|member| procfs::cpu(member.pid)).collect()
+}
+
+/// Who watches a service's process: everyone below the runner but the server itself.
+fn wardens(runner: u32, server: u32) -> Vec<Member> {
+    let table = Table::read();
+    let below = table.descendants(runner).into_iter().map(|entry| entry.id.pid);
+    below.filter(|pid| *pid != server).map(|pid| Member { role: "warden", pid }).collect()
 }
 
 fn words(error: impl std::fmt::Display) -> String {

@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use ::tests::frames::{self, Frame, READ_BYTES, Side};
+use ::tests::harness::{processes, programs};
 use bytes::BytesMut;
+use nix::sys::signal::Signal;
 use protocol::SecretString;
 use protocol::link::mux::{Delivered, Mux};
 use protocol::link::proof::{self, BrokerClaim};
 use protocol::link::{Fence, Header, Limits, LinkHello, Outcome, Policy, ServiceSpec, ServiceState, Source, frame};
 use tempfile::TempDir;
-use tests::frames::{self, Frame, READ_BYTES, Side};
-use tests::harness::programs;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -20,9 +21,9 @@ use tokio::time::{sleep, timeout};
 use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
-use super::{Member, SERVICE, SOON, words};
+use super::{Member, SERVICE, SOON, ended, wardens, words};
 use crate::drive::Line;
-use crate::speech::{Form, Speech};
+use crate::speech::{Form, LinkForm, Speech};
 
 const MESH: &str = "default";
 const STORE: &str = "load-compare";
@@ -36,7 +37,7 @@ const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(5);
 pub(crate) struct Runner {
     socket: PathBuf,
     pub(super) members: Vec<Member>,
-    _runner: Child,
+    runner: Child,
     _folder: TempDir,
 }
 
@@ -54,6 +55,8 @@ impl Runner {
             .arg(folder.path().join("data"))
             .arg("--token-file")
             .arg(&token)
+            // Should this program be killed, the runner does not stay for ever.
+            .args(["--orphan-timeout", "5m"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -69,16 +72,25 @@ impl Runner {
                 return Err(format!("the runner: {error}\n{log}"));
             }
         };
-        let members = vec![Member { role: "runner", pid }, Member { role: "server", pid: server }];
-        Ok(Self { socket, members, _runner: runner, _folder: folder })
+        let mut members = vec![Member { role: "runner", pid }];
+        members.extend(wardens(pid, server));
+        members.push(Member { role: "server", pid: server });
+        Ok(Self { socket, members, runner, _folder: folder })
     }
 
     pub(super) async fn open(&mut self) -> Result<Line<'_>, String> {
         let link = timeout(SOON, Link::connect(&self.socket)).await.map_err(words)??;
-        let mux = Box::new(link.mux);
-        let form = Form::Link { mux, mesh: MESH, service: SERVICE, deployment: DEPLOYMENT };
+        let form = Form::Link(Box::new(LinkForm::new(link.mux, MESH, SERVICE, DEPLOYMENT)));
         let (reader, writer) = link.stream.into_split();
         Ok(Line::new(reader, writer, Speech::new(form)))
+    }
+
+    /// As an init system would end it.
+    pub(super) async fn stop(mut self) -> Result<(), String> {
+        if let Some(pid) = self.runner.id() {
+            processes::send(pid, Signal::SIGTERM);
+        }
+        ended(&mut self.runner).await
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::process::Stdio as Standard;
 
-use tests::harness::programs;
+use ::tests::harness::programs;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::{Member, words};
+use super::{Member, ended, words};
 use crate::drive::Line;
 use crate::speech::{Form, Speech};
 
@@ -13,7 +13,7 @@ pub(crate) struct Stdio {
     input: ChildStdin,
     output: ChildStdout,
     pub(super) members: Vec<Member>,
-    _server: Child,
+    server: Child,
 }
 
 impl Stdio {
@@ -28,10 +28,16 @@ impl Stdio {
         let (Some(input), Some(output)) = (server.stdin.take(), server.stdout.take()) else {
             return Err("the server has no pipes".to_owned());
         };
-        Ok(Self { input, output, members: vec![Member { role: "server", pid }], _server: server })
+        Ok(Self { input, output, members: vec![Member { role: "server", pid }], server })
     }
 
     pub(super) fn open(&mut self) -> Line<'_> {
         Line::new(&mut self.output, &mut self.input, Speech::new(Form::Lines))
+    }
+
+    /// The end of its input is the end of the server.
+    pub(super) async fn stop(mut self) -> Result<(), String> {
+        drop(self.input);
+        ended(&mut self.server).await
     }
 }

@@ -1,6 +1,7 @@
 //! Asking a mesh, and waiting for what it should say.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -29,10 +30,15 @@ impl Mesh {
     /// Deploys the fixture with these flags and waits for its end, good or bad.
     #[must_use]
     pub fn deploy_fixture(&self, name: &str, options: &[&str], flags: &[&str]) -> Outcome {
-        let fixture = programs::fixture();
+        self.deploy_program(name, &programs::fixture(), options, flags)
+    }
+
+    /// The same with any program of this machine.
+    #[must_use]
+    pub fn deploy_program(&self, name: &str, program: &Path, options: &[&str], flags: &[&str]) -> Outcome {
         let mut words = vec!["deploy", name];
         words.extend(options);
-        words.extend(["--json", "--command", "--", fixture.to_str().expect("a plain path")]);
+        words.extend(["--json", "--command", "--", program.to_str().expect("a plain path")]);
         words.extend(flags);
         let outcome = self.cli_within(SETTLE * 3, &words);
         self.look();
