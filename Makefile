@@ -30,11 +30,9 @@ lint: ## format, words, clippy, and cargo-deny where it is installed
 fmt: ## format everything
 	@cargo fmt --all
 
-bench: ## calls over every path against an empty chain, and the way back from a kill (release build)
+bench: ## calls against an empty chain, starts, and the way back from a kill; renews docs/performance.md
 	@scripts/setup.sh demo
-	@cargo build --release --workspace --bins
-	@target/release/load-compare
-	@target/release/load-recovery
+	@scripts/bench.sh
 
 build: ## every program, development profile
 	@scripts/setup.sh lint

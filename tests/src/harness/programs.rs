@@ -26,6 +26,12 @@ pub fn chain() -> PathBuf {
     find("load-chain")
 }
 
+/// The program that compares the paths of a call.
+#[must_use]
+pub fn compare() -> PathBuf {
+    find("load-compare")
+}
+
 /// The project's folder.
 #[must_use]
 pub fn project() -> PathBuf {

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Measures the release build and renews the tables of docs/performance.md; arguments go to load-compare.
+#
+# What was measured stays under target/bench as JSON. The exit code is 0 only when every aim is kept.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
+
+programs="${CARGO_TARGET_DIR:-target}/release"
+results="${CARGO_TARGET_DIR:-target}/bench"
+mkdir -p "$results" || exit
+
+cargo build --release --workspace --bins || exit
+status=0
+# It says itself when its promise is broken, and its figures are shown all the same.
+"$programs/load-recovery" >"$results/recovery.json" || status=$?
+"$programs/load-compare" --recovery "$results/recovery.json" --json "$results/compare.json" \
+  --page docs/performance.md "$@" || status=$?
+exit "$status"
