@@ -135,6 +135,19 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_standard_and_a_long_text_are_unmasked_byte_by_byte() {
+        // RFC 6455, 5.7.
+        let mut hello = BytesMut::from(&[0x81, 0x85, 0x37, 0xfa, 0x21, 0x3d, 0x7f, 0x9f, 0x4d, 0x51, 0x58][..]);
+        assert_eq!(take(&mut hello).unwrap(), message(b"Hello"));
+        let text = b"a text of more than two words of eight bytes";
+        let mut masked = BytesMut::new();
+        put(Side::Client, Data::Text, &[text], &mut masked);
+        let key: [u8; 4] = masked[2..6].try_into().unwrap();
+        let unmasked: Vec<u8> = masked[6..].iter().enumerate().map(|(at, byte)| byte ^ key[at % 4]).collect();
+        assert_eq!(unmasked, text);
+    }
+
+    #[test]
     fn a_message_is_taken_when_its_last_byte_is_there() {
         let mut whole = BytesMut::new();
         put(Side::Client, Data::Text, &[&[b'a'; 300]], &mut whole);
