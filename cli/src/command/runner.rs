@@ -58,6 +58,13 @@ impl From<IsolationLevel> for Level {
     }
 }
 
+impl IsolationLevel {
+    /// The word that says it.
+    pub(crate) fn as_str(self) -> &'static str {
+        Level::from(self).as_str()
+    }
+}
+
 /// Runs `runner` until it is told to stop.
 pub(crate) fn run(args: &RunnerArgs) -> Result<(), CliError> {
     daemon::runner::start(args)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::runner::IsolationLevel;
 use super::{Context, values};
 use crate::daemon;
 use crate::error::CliError;
@@ -34,6 +35,9 @@ pub(crate) struct UpArgs {
     /// How long the runner goes on without a broker
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) orphan_timeout: Option<Duration>,
+    /// The highest isolation that the runner uses; without it the best that works here
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) isolation_maximum: Option<IsolationLevel>,
     /// Print the configuration, secrets hidden, and exit
     #[arg(long)]
     pub(crate) print_config: bool,

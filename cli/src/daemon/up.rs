@@ -125,6 +125,9 @@ fn embedded(
     if let Some(timeout) = args.orphan_timeout {
         say("--orphan-timeout", format!("{}ms", timeout.as_millis()).into());
     }
+    if let Some(level) = args.isolation_maximum {
+        say("--isolation-maximum", level.as_str().into());
+    }
     let token = config.runner_token.clone().ok_or_else(|| CliError::failed("there is no runner token"))?;
     Ok(RunnerConfig {
         name: RUNNER.to_owned(),
