@@ -12,36 +12,41 @@ use runner::prepare::{EnvSource, MAX_WAITING, PrepareError, Preparer};
 use runner::process::Level;
 
 use super::stand_in::{OBLIGING, StandIn};
-use super::{LIMIT, files_under, launcher, launcher_of, npx, prepare, until, uvx};
+use super::{LIMIT, files_under, launcher, npx, prepare, until, uvx};
+use crate::levels::{has_namespaces, levels};
 
 #[tokio::test]
 async fn h12_tools_get_a_named_environment_and_a_home_that_goes() {
     let script = format!("env > \"$log.env\"; pwd >> \"$log.env\"; touch \"$HOME/left\"; {OBLIGING}");
-    let tools = StandIn::new(&script);
-    let preparer = tools.preparer().await;
-    prepare(&preparer, &npx("pkg"), None).await.0.unwrap();
-    let seen = fs::read_to_string(tools.root().join("log.env")).unwrap();
-    assert!(!seen.contains("planted") && !seen.contains("RUNNER_TOKEN"), "{seen}");
-    assert!(seen.contains("HTTP_PROXY=http://proxy.test\n"), "{seen}");
-    let home = seen.lines().find_map(|line| line.strip_prefix("HOME=")).unwrap();
-    assert!(home.starts_with(tools.cache().join("staging").to_str().unwrap()), "{home}");
-    assert!(!Path::new(home).exists());
-    assert_eq!(files_under(&tools.cache().join("staging")), Vec::<PathBuf>::new());
+    for level in levels() {
+        let tools = StandIn::new(&script);
+        let preparer = tools.preparer_at(level).await;
+        prepare(&preparer, &npx("pkg"), None).await.0.unwrap();
+        let seen = fs::read_to_string(tools.root().join("log.env")).unwrap();
+        assert!(!seen.contains("planted") && !seen.contains("RUNNER_TOKEN"), "{level}: {seen}");
+        assert!(seen.contains("HTTP_PROXY=http://proxy.test\n"), "{level}: {seen}");
+        let home = seen.lines().find_map(|line| line.strip_prefix("HOME=")).unwrap();
+        assert!(home.starts_with(tools.cache().join("staging").to_str().unwrap()), "{level}: {home}");
+        assert!(!Path::new(home).exists(), "{level}");
+        assert_eq!(files_under(&tools.cache().join("staging")), Vec::<PathBuf>::new(), "{level}");
+    }
 }
 
 #[tokio::test]
 async fn h14_a_build_ends_at_its_time_limit_and_leaves_nothing() {
-    let tools = StandIn::new("install_package; sleep 600");
-    let preparer = tools.preparer().await;
-    let source = npx("pkg@1.2.3");
-    let limit = Duration::from_secs(2);
-    let error = preparer.prepare(&source, None, &[], limit, &mut |_| {}).await.unwrap_err();
-    assert!(matches!(error, PrepareError::TimedOut { step: "installing with npm", .. }), "{error:?}");
-    assert_eq!(tools.asked(), ["install pkg@1.2.3"]);
-    until("the build's directory is gone", || files_under(&tools.cache().join("staging")).is_empty()).await;
+    for level in levels() {
+        let tools = StandIn::new("install_package; sleep 600");
+        let preparer = tools.preparer_at(level).await;
+        let source = npx("pkg@1.2.3");
+        let limit = Duration::from_secs(2);
+        let error = preparer.prepare(&source, None, &[], limit, &mut |_| {}).await.unwrap_err();
+        assert!(matches!(error, PrepareError::TimedOut { step: "installing with npm", .. }), "{level}: {error:?}");
+        assert_eq!(tools.asked(), ["install pkg@1.2.3"], "{level}");
+        until("the build's directory is gone", || files_under(&tools.cache().join("staging")).is_empty()).await;
 
-    tools.npm(OBLIGING);
-    prepare(&preparer, &source, None).await.0.unwrap();
+        tools.npm(OBLIGING);
+        prepare(&preparer, &source, None).await.0.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -118,19 +123,20 @@ async fn h13_what_is_not_a_package_reaches_no_tool() {
 
 #[tokio::test]
 async fn packages_install_at_every_level() {
-    for level in [Level::Guard, Level::Namespace] {
+    for level in levels() {
         let tools = StandIn::new(OBLIGING);
-        let launcher = launcher_of(&tools.data(), Some(level)).await;
-        assert_eq!(launcher.level(), level, "{:?}", launcher.degraded());
-        let preparer = Preparer::new(tools.cache(), launcher, EnvSource::new(tools.env()), 2);
+        let preparer = tools.preparer_at(level).await;
         prepare(&preparer, &npx("pkg"), None).await.0.unwrap();
     }
 }
 
 #[tokio::test]
 async fn h12_a_build_sees_its_own_directory_and_no_other() {
+    if !has_namespaces() {
+        return;
+    }
     let tools = StandIn::new(&format!("ls -R \"$(dirname \"$prefix\")/../../..\" > \"$log.seen\" 2>&1; {OBLIGING}"));
-    let preparer = tools.preparer().await;
+    let preparer = tools.preparer_at(Level::Namespace).await;
     fs::create_dir_all(tools.data()).unwrap();
     fs::write(tools.data().join("planted"), "").unwrap();
     prepare(&preparer, &npx("first@1.2.3"), None).await.0.unwrap();

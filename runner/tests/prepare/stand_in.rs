@@ -6,7 +6,10 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use runner::prepare::Preparer;
+use runner::prepare::{EnvSource, Preparer};
+use runner::process::Level;
+
+use crate::levels::HINT;
 
 /// The tools and what they leave, in a directory of its own.
 pub(super) struct StandIn {
@@ -71,6 +74,13 @@ impl StandIn {
 
     pub(super) async fn preparer(&self) -> Preparer {
         super::preparer(&self.data(), self.env()).await
+    }
+
+    /// As [`preparer`](Self::preparer), with tools held at exactly this level.
+    pub(super) async fn preparer_at(&self, level: Level) -> Preparer {
+        let launcher = super::launcher_of(&self.data(), Some(level)).await;
+        assert_eq!(launcher.level(), level, "{HINT}; here {:?}", launcher.degraded());
+        Preparer::new(self.cache(), launcher, EnvSource::new(self.env()), 2)
     }
 
     /// A runner's environment with a secret and, on its `PATH`, nothing but

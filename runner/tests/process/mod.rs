@@ -28,8 +28,8 @@ use runner::process::{Command, Launcher, Level, Limits, Process};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 
-/// Both levels, for tests that hold at each.
-const LEVELS: [Level; 2] = [Level::Guard, Level::Namespace];
+use crate::levels::{HINT, has_namespaces, levels};
+
 /// For what takes milliseconds unless it is broken.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -53,7 +53,7 @@ async fn launcher(level: Level) -> Launcher {
 
 async fn launcher_hiding(level: Level, hidden: Vec<PathBuf>) -> Launcher {
     let launcher = Launcher::probe("/proc/self/exe".into(), hidden, Some(level)).await.unwrap();
-    assert_eq!(launcher.level(), level, "{:?}", launcher.degraded());
+    assert_eq!(launcher.level(), level, "{HINT}; here {:?}", launcher.degraded());
     launcher
 }
 

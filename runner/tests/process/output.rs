@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use runner::process::{ExitStatus, MAX_LINE, OutputStream, RunError, run};
+use runner::process::{ExitStatus, Level, MAX_LINE, OutputStream, RunError, run};
 
-use super::{LEVELS, SOON, command, fixture, launcher, marked, token};
+use super::{SOON, command, fixture, launcher, levels, marked, token};
 
 #[tokio::test]
 async fn output_comes_by_lines_and_by_stream() {
-    for level in LEVELS {
+    for level in levels() {
         let mut lines = Vec::new();
         let script = "echo one; echo two >&2; printf 'three\\377\\r\\nfour'; read x || exit 4";
         let status = run(&launcher(level).await, &command(["/bin/sh", "-c", script]), SOON, &mut |stream, line| {
@@ -26,7 +26,7 @@ async fn output_comes_by_lines_and_by_stream() {
 
 #[tokio::test]
 async fn h14_the_time_limit_takes_everything() {
-    for level in LEVELS {
+    for level in levels() {
         let token = token();
         let limit = Duration::from_secs(3);
         // It waits for input that does not come, and has left a grandchild.
@@ -46,7 +46,7 @@ async fn a_line_of_100_mb_is_cut_and_the_rest_does_not_block() {
     let mut lines = Vec::new();
     let flood = fixture(["flood", "100000000"]);
     let status =
-        run(&launcher(super::LEVELS[0]).await, &flood, SOON, &mut |_, line| lines.push(line.to_owned())).await.unwrap();
+        run(&launcher(Level::Guard).await, &flood, SOON, &mut |_, line| lines.push(line.to_owned())).await.unwrap();
     assert_eq!(status, ExitStatus::Code(0));
     assert_eq!(lines.len(), 2, "the line, and that output was dropped: {}", lines.len());
     assert!(lines[0].len() < MAX_LINE + 64 && lines[0].contains("cut"));
@@ -55,7 +55,7 @@ async fn a_line_of_100_mb_is_cut_and_the_rest_does_not_block() {
 
 #[tokio::test]
 async fn a_run_that_is_dropped_is_killed() {
-    for level in LEVELS {
+    for level in levels() {
         let token = token();
         let launcher = launcher(level).await;
         let seen = std::cell::Cell::new(false);

@@ -8,14 +8,15 @@ use runner::process::{ExitStatus, Level};
 use tokio::io::AsyncWriteExt as _;
 
 use super::fixture::{WORD, spawn_orphan};
-use super::{LEVELS, NOBODY, command, ended, exe_for_nobody, launcher, line, marked, no_zombie_stays, token, until};
+use super::{NOBODY, command, ended, exe_for_nobody, launcher, levels, line, marked, no_zombie_stays, token, until};
 
 #[tokio::test]
 async fn h07_kill_takes_the_grandchild_in_its_own_session_too() {
-    for level in LEVELS {
+    for level in levels() {
         let token = token();
         let (process, _stdout) = spawn_orphan(&launcher(level).await, &token).await;
-        assert_eq!(marked(&token).len(), 2, "program and grandchild");
+        // Whoever forked the grandchild may need a moment to end.
+        until("program and grandchild are there", || marked(&token).len() == 2).await;
         process.handle.kill();
         assert_eq!(ended(process).await, ExitStatus::Signal(9, false), "{level}");
         assert_eq!(marked(&token), [0; 0], "{level}");
@@ -25,7 +26,7 @@ async fn h07_kill_takes_the_grandchild_in_its_own_session_too() {
 
 #[tokio::test]
 async fn h07_the_end_of_the_program_is_the_end_of_its_grandchild() {
-    for level in LEVELS {
+    for level in levels() {
         let token = token();
         let (mut process, mut stdout) = spawn_orphan(&launcher(level).await, &token).await;
         process.stdin.write_all(b"3\n").await.unwrap();
@@ -42,7 +43,7 @@ async fn h07_the_end_of_the_program_is_the_end_of_its_grandchild() {
 
 #[tokio::test]
 async fn h07_a_dropped_owner_takes_its_set_along() {
-    for level in LEVELS {
+    for level in levels() {
         let token = token();
         let (process, _stdout) = spawn_orphan(&launcher(level).await, &token).await;
         let handle = process.handle.clone();
@@ -64,7 +65,7 @@ async fn kill_a_runner(exe: &std::path::Path, level: Level, uid: Option<u32>) {
     let mut said = String::new();
     StdReader::new(helper.stdout.take().unwrap()).read_line(&mut said).unwrap();
     assert_eq!(said, "spawned\n", "{level}");
-    assert_eq!(marked(&token).len(), 3, "the runner, its program and the grandchild");
+    until("the runner, its program and the grandchild are there", || marked(&token).len() == 3).await;
     helper.kill().unwrap();
     helper.wait().unwrap();
     until("a killed runner leaves nothing", || marked(&token).is_empty()).await;
@@ -73,7 +74,7 @@ async fn kill_a_runner(exe: &std::path::Path, level: Level, uid: Option<u32>) {
 #[tokio::test]
 async fn h07_sigkill_of_the_runner_leaves_nothing() {
     let exe = std::env::current_exe().unwrap();
-    for level in LEVELS {
+    for level in levels() {
         kill_a_runner(&exe, level, None).await;
     }
 }
@@ -85,7 +86,7 @@ async fn h07_an_ordinary_user_has_both_levels() {
         // Then every other test here runs as an ordinary user.
         return;
     };
-    for level in LEVELS {
+    for level in levels() {
         kill_a_runner(&exe, level, Some(NOBODY)).await;
         run_cycles(&exe, level, 6, Some(NOBODY));
     }
@@ -109,14 +110,14 @@ fn run_cycles(exe: &std::path::Path, level: Level, count: usize, uid: Option<u32
 async fn h07_cycles_leave_no_process_no_zombie_and_no_open_file() {
     let count = if std::env::var_os("SOAK").is_some() { 1000 } else { 50 };
     let exe = std::env::current_exe().unwrap();
-    for level in LEVELS {
+    for level in levels() {
         run_cycles(&exe, level, count, None);
     }
 }
 
 #[tokio::test]
 async fn terminate_is_a_request_and_kill_is_not() {
-    for level in LEVELS {
+    for level in levels() {
         let launcher = launcher(level).await;
         let process = launcher.spawn(&command(["/bin/sleep", "600"])).await.unwrap();
         process.handle.terminate();
@@ -138,7 +139,7 @@ async fn terminate_is_a_request_and_kill_is_not() {
 /// that at least the program does.
 #[tokio::test]
 async fn a_killed_warden_takes_the_program_along() {
-    for level in LEVELS {
+    for level in levels() {
         let token = token();
         let (process, _stdout) = spawn_orphan(&launcher(level).await, &token).await;
         let program = process.handle.facts().pid;

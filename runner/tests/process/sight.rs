@@ -7,11 +7,13 @@ use std::process::Command as Std;
 use runner::process::{Access, Launcher, Level, Process, ProcessError, Visible};
 
 use super::fixture::WORD;
-use super::{LEVELS, NOBODY, command, exe_for_nobody, holders, launcher, launcher_hiding, line, output, token};
+use super::{
+    NOBODY, command, exe_for_nobody, has_namespaces, holders, launcher, launcher_hiding, levels, line, output, token,
+};
 
 #[tokio::test]
 async fn h12_neither_neighbours_nor_the_wardens_show_a_secret() {
-    for level in LEVELS {
+    for level in levels() {
         let launcher = launcher(level).await;
         let (argument, secret) = (token(), token());
         let mut keeper = command(["/bin/sh", "-c", "echo ready; read x", &argument]);
@@ -53,6 +55,9 @@ async fn shell(launcher: &Launcher, script: &str, visible: &[(&std::path::Path, 
 
 #[tokio::test]
 async fn h12_a_hidden_directory_is_empty_but_for_what_is_shown() {
+    if !has_namespaces() {
+        return;
+    }
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
     let (other, read, write) = (tree(&root, "other"), tree(&root, "deep/read"), tree(&root, "write"));
@@ -78,6 +83,9 @@ async fn h12_a_hidden_directory_is_empty_but_for_what_is_shown() {
 
 #[tokio::test]
 async fn h12_root_cannot_uncover_what_is_hidden() {
+    if !has_namespaces() {
+        return;
+    }
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
     let read = tree(&root, "read");
@@ -99,7 +107,7 @@ async fn h12_root_cannot_uncover_what_is_hidden() {
 #[test]
 fn h12_an_ordinary_users_program_cannot_look_into_its_warden() {
     let exe = exe_for_nobody();
-    for level in LEVELS {
+    for level in levels() {
         let mut helper = match &exe {
             Some((_place, exe)) => {
                 let mut helper = Std::new(exe);
@@ -116,6 +124,9 @@ fn h12_an_ordinary_users_program_cannot_look_into_its_warden() {
 
 #[tokio::test]
 async fn what_is_hidden_inside_what_is_shown_stays_hidden() {
+    if !has_namespaces() {
+        return;
+    }
     let place = tempfile::tempdir().unwrap();
     let root = place.path().canonicalize().unwrap();
     let shown = tree(&root, "shown");

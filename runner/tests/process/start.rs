@@ -2,12 +2,12 @@
 
 use runner::process::{ExitStatus, Limits};
 
-use super::{LEVELS, command, ended, fixture, launcher, marked, output, token};
+use super::{command, ended, fixture, launcher, levels, marked, output, token};
 
 #[tokio::test]
 async fn h12_the_environment_is_exactly_what_was_named() {
     assert!(std::env::var_os("PATH").is_some(), "there is something that could leak");
-    for level in LEVELS {
+    for level in levels() {
         let launcher = launcher(level).await;
         assert_eq!(output(&launcher, &command(["/usr/bin/env"])).await, "", "{level}");
         let mut command = command(["/usr/bin/env"]);
@@ -19,7 +19,7 @@ async fn h12_the_environment_is_exactly_what_was_named() {
 #[tokio::test]
 async fn h13_arguments_arrive_verbatim_and_meet_no_shell() {
     let hostile = ["", " ", "$HOME", "`id`", "; echo x", "a\nb", "*", "--upload-pack=x", "\"'\\", "\u{e9}"];
-    for level in LEVELS {
+    for level in levels() {
         let mut command = fixture(["arguments"]);
         command.argv.extend(hostile.map(Into::into));
         let expected: String = hostile.iter().map(|argument| format!("{argument:?}\n")).collect();
@@ -30,7 +30,7 @@ async fn h13_arguments_arrive_verbatim_and_meet_no_shell() {
 #[tokio::test]
 async fn arguments_of_a_megabyte_and_other_bytes_than_utf8_pass() {
     use std::os::unix::ffi::OsStringExt as _;
-    for level in LEVELS {
+    for level in levels() {
         let mut command = fixture(["arguments"]);
         command.argv.push(std::ffi::OsString::from_vec(vec![0xff, b'a']));
         command.argv.extend((0..10).map(|_| "x".repeat(100_000).into()));
@@ -45,7 +45,7 @@ async fn arguments_of_a_megabyte_and_other_bytes_than_utf8_pass() {
 /// session of its own, no core files.
 #[tokio::test]
 async fn a_program_starts_in_a_clean_state() {
-    for level in LEVELS {
+    for level in levels() {
         let launcher = launcher(level).await;
         // The fourth is the listing itself.
         let listed = output(&launcher, &command(["/bin/ls", "/proc/self/fd"])).await;
@@ -75,7 +75,7 @@ async fn a_program_starts_in_a_clean_state() {
 #[tokio::test]
 async fn a_pipe_that_the_program_closes_is_seen_closed_while_it_runs() {
     use tokio::io::AsyncReadExt as _;
-    for level in LEVELS {
+    for level in levels() {
         let script = "exec <&- >&-; echo closed >&2; exec sleep 600";
         let shell = command(["/bin/sh", "-c", script]);
         let mut process = launcher(level).await.spawn(&shell).await.unwrap();
@@ -93,7 +93,7 @@ async fn a_pipe_that_the_program_closes_is_seen_closed_while_it_runs() {
 
 #[tokio::test]
 async fn the_pid_that_is_shown_is_the_programs_on_this_machine() {
-    for level in LEVELS {
+    for level in levels() {
         let token = token();
         let process = launcher(level).await.spawn(&command(["/bin/sh", "-c", "read x", &token])).await.unwrap();
         let facts = process.handle.facts();
@@ -107,7 +107,7 @@ async fn the_pid_that_is_shown_is_the_programs_on_this_machine() {
 
 #[tokio::test]
 async fn every_kind_of_end_is_told_apart() {
-    for level in LEVELS {
+    for level in levels() {
         let launcher = launcher(level).await;
         for (script, expected) in [
             ("exit 0", ExitStatus::Code(0)),

@@ -15,6 +15,7 @@ use protocol::link::{
     CallHeader, FailCode, Fence, Header, LinkHello, LogLine, Outcome, Policy, RefuseCode, ReplyOutcome, RetryKind,
     ServiceReport, ServiceSpec, ServiceState, Source, frame,
 };
+use runner::process::Level;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -22,6 +23,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::levels::HINT;
 
 pub(super) const TOKEN: &str = "0123456789abcdef0123456789abcdef";
 /// For what takes milliseconds unless it is broken.
@@ -32,6 +35,8 @@ pub(super) const MESH: &str = "default";
 pub(super) struct Runner {
     pub(super) dir: TempDir,
     pub(super) child: Child,
+    /// The level that was forced, if one was: what every process must be shown at.
+    level: Option<Level>,
 }
 
 impl Runner {
@@ -39,11 +44,18 @@ impl Runner {
         Self::start_in(tempfile::tempdir().unwrap(), settings).await
     }
 
+    /// One that is forced to this level. Its brokers fail their test if a process is told at another.
+    pub(super) async fn at(level: Level, settings: &[&str]) -> Self {
+        let forced = format!("level={level}");
+        let settings: Vec<&str> = settings.iter().copied().chain([forced.as_str()]).collect();
+        Self { level: Some(level), ..Self::start(&settings).await }
+    }
+
     pub(super) async fn start_in(dir: TempDir, settings: &[&str]) -> Self {
         // Of an earlier life that was killed.
         drop(std::fs::remove_file(dir.path().join("runner.json")));
         let child = command(dir.path(), settings).stderr(Stdio::inherit()).spawn().unwrap();
-        let mut runner = Self { dir, child };
+        let mut runner = Self { dir, child, level: None };
         timeout(SOON, async {
             while !runner.dir.path().join("runner.json").exists() {
                 assert!(runner.child.try_wait().unwrap().is_none(), "the runner ended at its start");
@@ -60,7 +72,10 @@ impl Runner {
     }
 
     pub(super) async fn broker(&self, epoch: u64) -> Broker {
-        Broker::connect(&self.socket(), TOKEN, "store", epoch).await.unwrap()
+        let mut broker = Broker::connect(&self.socket(), TOKEN, "store", epoch).await.unwrap();
+        broker.level = self.level;
+        broker.services.values().for_each(|service| broker.check_level(service));
+        broker
     }
 
     pub(super) fn signal(&self, signal: nix::sys::signal::Signal) {
@@ -139,6 +154,8 @@ pub(super) struct Broker {
     done: HashMap<u64, Outcome>,
     logs: HashMap<u64, Vec<LogLine>>,
     pub(super) is_complete: bool,
+    /// The level that its runner was forced to, if it was.
+    level: Option<Level>,
 }
 
 impl Broker {
@@ -159,6 +176,7 @@ impl Broker {
             done: HashMap::new(),
             logs: HashMap::new(),
             is_complete: false,
+            level: None,
         };
         match first {
             Some(frame) => match frame::decode(frame.clone()).unwrap().header {
@@ -188,6 +206,7 @@ impl Broker {
                     if let Some(last) = self.services.get(&service.deployment) {
                         service.tools = service.tools.or_else(|| last.tools.clone());
                     }
+                    self.check_level(&service);
                     self.services.insert(service.deployment.clone(), service);
                 }
             }
@@ -198,6 +217,13 @@ impl Broker {
             Header::Done { cmd, outcome } => drop(self.done.insert(cmd, outcome)),
             Header::LogsResult { cmd, lines } => drop(self.logs.insert(cmd, lines)),
             other => panic!("a runner does not send {other:?}"),
+        }
+    }
+
+    fn check_level(&self, service: &ServiceReport) {
+        let Some(forced) = self.level else { return };
+        for process in service.instances.iter().filter(|instance| instance.pid.is_some()) {
+            assert_eq!(process.level.as_deref(), Some(forced.as_str()), "{process:?}: {HINT}");
         }
     }
 

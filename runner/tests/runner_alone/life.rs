@@ -7,6 +7,7 @@ use protocol::link::{FailCode, Outcome, Policy, ReplyOutcome, RestartKind, Servi
 use serde_json::json;
 
 use super::bench::{Broker, Runner, failed, processes_with, send_signal, spec};
+use crate::levels::levels;
 
 fn brisk() -> Policy {
     Policy { backoff_first_ms: 20, backoff_max_ms: 100, max_restarts: 2, stop_timeout_ms: 1_000, ..Policy::default() }
@@ -44,59 +45,67 @@ async fn h15_a_load_goes_through_its_states_to_running_with_tools() {
 
 #[tokio::test]
 async fn h08_a_killed_server_that_enforces_the_handshake_comes_back() {
-    let runner = Runner::start(&[]).await;
-    let mut broker = runner.broker(1).await;
-    let spec = spec("strict", &["--enforce-handshake"]);
-    broker.run(&spec).await;
-    let mut pid = broker.pid(&spec);
-    for round in 0..3 {
-        send_signal(pid, Signal::SIGKILL);
-        // Whether the runner knows already or not, the call is answered.
-        let text = broker.text(&spec, "echo", json!({ "text": format!("round {round}") })).await;
-        assert_eq!(text, format!("round {round}"));
-        pid = broker.in_another_process(&spec, pid).await;
+    for level in levels() {
+        let runner = Runner::at(level, &[]).await;
+        let mut broker = runner.broker(1).await;
+        let spec = spec("strict", &["--enforce-handshake"]);
+        broker.run(&spec).await;
+        let mut pid = broker.pid(&spec);
+        for round in 0..3 {
+            send_signal(pid, Signal::SIGKILL);
+            // Whether the runner knows already or not, the call is answered.
+            let text = broker.text(&spec, "echo", json!({ "text": format!("round {round}") })).await;
+            assert_eq!(text, format!("round {round}"));
+            pid = broker.in_another_process(&spec, pid).await;
+        }
+        assert!(broker.states["strict"].contains(&S::Restarting));
+        assert_eq!(broker.services[&spec.deployment].restarts_total, 3);
     }
-    assert!(broker.states["strict"].contains(&S::Restarting));
-    assert_eq!(broker.services[&spec.deployment].restarts_total, 3);
 }
 
 #[tokio::test]
 async fn h10_never_ready_is_failed_with_reason_and_log() {
-    let runner = Runner::start(&[]).await;
-    let mut broker = runner.broker(1).await;
-    let spec = spec("early", &["--exit-at-start", "3"]);
-    assert_eq!(broker.load(&spec).await, Outcome::Ok);
-    let report = broker.in_state(&spec, S::Failed).await;
-    let failure = report.failure.unwrap();
-    assert_eq!(failure.reason, "exit code 3");
-    assert!(!failure.log.is_empty(), "the server's last words are missing");
-    assert_eq!(broker.logs("early").await, failure.log);
-    assert!(!broker.states["early"].contains(&S::Restarting), "one try: {:?}", broker.states);
-    let reply = broker.call(&spec, "echo", json!({})).await;
-    assert_eq!(failed(&reply), (FailCode::NotRunning, "the service is failed: exit code 3"));
-    assert_eq!(broker.unload(&spec).await, Outcome::Ok);
+    for level in levels() {
+        let runner = Runner::at(level, &[]).await;
+        let mut broker = runner.broker(1).await;
+        let spec = spec("early", &["--exit-at-start", "3"]);
+        assert_eq!(broker.load(&spec).await, Outcome::Ok);
+        let report = broker.in_state(&spec, S::Failed).await;
+        let failure = report.failure.unwrap();
+        assert_eq!(failure.reason, "exit code 3");
+        assert!(!failure.log.is_empty(), "the server's last words are missing");
+        assert_eq!(broker.logs("early").await, failure.log);
+        assert!(!broker.states["early"].contains(&S::Restarting), "one try: {:?}", broker.states);
+        let reply = broker.call(&spec, "echo", json!({})).await;
+        assert_eq!(failed(&reply), (FailCode::NotRunning, "the service is failed: exit code 3"));
+        assert_eq!(broker.unload(&spec).await, Outcome::Ok);
+    }
 }
 
 #[tokio::test]
 async fn h10_a_server_that_keeps_dying_is_crashed_and_its_sibling_does_not_notice() {
-    let runner = Runner::start(&[]).await;
-    let mut broker = runner.broker(1).await;
-    let sibling = spec("sibling", &[]);
-    broker.run(&sibling).await;
-    let pid = broker.pid(&sibling);
-    let dying = ServiceSpec { policy: brisk(), ..spec("dying", &["--die-after-ms", "20"]) };
-    assert_eq!(broker.load(&dying).await, Outcome::Ok);
-    let report = broker.in_state(&dying, S::Crashed).await;
-    assert_eq!(report.failure.unwrap().reason, "exit code 1");
-    assert_eq!(report.restarts_total, 2);
-    assert!(report.instances.is_empty());
-    let reply = broker.call(&dying, "echo", json!({})).await;
-    assert_eq!(failed(&reply), (FailCode::NotRunning, "the service is crashed: too many restarts: exit code 1"));
-    assert_eq!((broker.pid(&sibling), broker.states["sibling"].last()), (pid, Some(&S::Running)));
-    // By hand it starts once more.
-    assert_eq!(broker.restart(&dying).await, Outcome::Ok);
-    broker.until("another try", |broker| (broker.services[&dying.deployment].state != S::Crashed).then_some(())).await;
-    broker.in_state(&dying, S::Crashed).await;
+    for level in levels() {
+        let runner = Runner::at(level, &[]).await;
+        let mut broker = runner.broker(1).await;
+        let sibling = spec("sibling", &[]);
+        broker.run(&sibling).await;
+        let pid = broker.pid(&sibling);
+        let dying = ServiceSpec { policy: brisk(), ..spec("dying", &["--die-after-ms", "20"]) };
+        assert_eq!(broker.load(&dying).await, Outcome::Ok);
+        let report = broker.in_state(&dying, S::Crashed).await;
+        assert_eq!(report.failure.unwrap().reason, "exit code 1");
+        assert_eq!(report.restarts_total, 2);
+        assert!(report.instances.is_empty());
+        let reply = broker.call(&dying, "echo", json!({})).await;
+        assert_eq!(failed(&reply), (FailCode::NotRunning, "the service is crashed: too many restarts: exit code 1"));
+        assert_eq!((broker.pid(&sibling), broker.states["sibling"].last()), (pid, Some(&S::Running)));
+        // By hand it starts once more.
+        assert_eq!(broker.restart(&dying).await, Outcome::Ok);
+        broker
+            .until("another try", |broker| (broker.services[&dying.deployment].state != S::Crashed).then_some(()))
+            .await;
+        broker.in_state(&dying, S::Crashed).await;
+    }
 }
 
 #[tokio::test]
@@ -190,32 +199,36 @@ async fn a_policy_decides_what_an_end_means() {
 
 #[tokio::test]
 async fn h14_an_unload_while_it_starts_wins() {
-    let runner = Runner::start(&[]).await;
-    let mut broker = runner.broker(1).await;
-    let token = format!("starting-{}", std::process::id());
-    let spec = spec("starting", &["--hang-handshake", "--orphan", &token]);
-    assert_eq!(broker.load(&spec).await, Outcome::Ok);
-    broker.in_state(&spec, S::Starting).await;
-    assert_eq!(broker.unload(&spec).await, Outcome::Ok);
-    assert_eq!(processes_with(&token), [0_u32; 0]);
-    // The same again is a new life, not a left-over of the old one.
-    assert_eq!(broker.load(&spec).await, Outcome::Ok);
-    broker.in_state(&spec, S::Starting).await;
+    for level in levels() {
+        let runner = Runner::at(level, &[]).await;
+        let mut broker = runner.broker(1).await;
+        let token = format!("starting-{level}-{}", std::process::id());
+        let spec = spec("starting", &["--hang-handshake", "--orphan", &token]);
+        assert_eq!(broker.load(&spec).await, Outcome::Ok);
+        broker.in_state(&spec, S::Starting).await;
+        assert_eq!(broker.unload(&spec).await, Outcome::Ok);
+        assert_eq!(processes_with(&token), [0_u32; 0]);
+        // The same again is a new life, not a left-over of the old one.
+        assert_eq!(broker.load(&spec).await, Outcome::Ok);
+        broker.in_state(&spec, S::Starting).await;
+    }
 }
 
 #[tokio::test]
 async fn h05_a_hung_server_is_restarted() {
-    let runner = Runner::start(&[]).await;
-    let mut broker = runner.broker(1).await;
-    let policy = Policy { health_idle_ms: 50, health_timeout_ms: 200, health_misses: 2, ..brisk() };
-    let spec = ServiceSpec { policy, ..spec("hung", &[]) };
-    broker.run(&spec).await;
-    let pid = broker.pid(&spec);
-    send_signal(pid, Signal::SIGSTOP);
-    broker.in_another_process(&spec, pid).await;
-    assert_eq!(broker.text(&spec, "echo", json!({ "text": "thawed" })).await, "thawed");
-    let reason = "no answer to 2 pings in a row";
-    broker.until(reason, |broker| broker.tree.as_ref()?.to_string().contains(reason).then_some(())).await;
+    for level in levels() {
+        let runner = Runner::at(level, &[]).await;
+        let mut broker = runner.broker(1).await;
+        let policy = Policy { health_idle_ms: 50, health_timeout_ms: 200, health_misses: 2, ..brisk() };
+        let spec = ServiceSpec { policy, ..spec("hung", &[]) };
+        broker.run(&spec).await;
+        let pid = broker.pid(&spec);
+        send_signal(pid, Signal::SIGSTOP);
+        broker.in_another_process(&spec, pid).await;
+        assert_eq!(broker.text(&spec, "echo", json!({ "text": "thawed" })).await, "thawed");
+        let reason = "no answer to 2 pings in a row";
+        broker.until(reason, |broker| broker.tree.as_ref()?.to_string().contains(reason).then_some(())).await;
+    }
 }
 
 #[tokio::test]
@@ -245,16 +258,18 @@ async fn h42_a_changed_tool_list_is_told() {
 
 #[tokio::test]
 async fn h17_a_broker_that_comes_back_finds_everything_running() {
-    let runner = Runner::start(&[]).await;
-    let spec = spec("steady", &[]);
-    let mut broker = runner.broker(1).await;
-    broker.run(&spec).await;
-    let pid = broker.pid(&spec);
-    drop(broker);
-    let mut broker = runner.broker(2).await;
-    let report = broker.in_state(&spec, S::Running).await;
-    assert_eq!((report.instances[0].pid, report.tools.is_some()), (Some(pid), true));
-    assert_eq!(broker.text(&spec, "echo", json!({ "text": "again" })).await, "again");
+    for level in levels() {
+        let runner = Runner::at(level, &[]).await;
+        let spec = spec("steady", &[]);
+        let mut broker = runner.broker(1).await;
+        broker.run(&spec).await;
+        let pid = broker.pid(&spec);
+        drop(broker);
+        let mut broker = runner.broker(2).await;
+        let report = broker.in_state(&spec, S::Running).await;
+        assert_eq!((report.instances[0].pid, report.tools.is_some()), (Some(pid), true));
+        assert_eq!(broker.text(&spec, "echo", json!({ "text": "again" })).await, "again");
+    }
 }
 
 #[tokio::test]

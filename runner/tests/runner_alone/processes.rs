@@ -9,17 +9,18 @@ use serde_json::json;
 use tokio::time::{sleep, timeout};
 
 use super::bench::{Runner, SOON, nothing_left_of, processes_with, spec};
+use crate::levels::levels;
 
 #[tokio::test]
 async fn h07_an_unload_leaves_no_process() {
-    for level in ["guard", "namespace"] {
-        let runner = Runner::start(&[&format!("level={level}")]).await;
+    for level in levels() {
+        let runner = Runner::at(level, &[]).await;
         let mut broker = runner.broker(1).await;
         let token = format!("unload-{level}-{}", std::process::id());
         let spec = spec("orphans", &["--orphan", &token, "--ignore-term"]);
         broker.run(&spec).await;
         assert!(!processes_with(&token).is_empty());
-        assert_eq!(broker.services[&spec.deployment].instances[0].level.as_deref(), Some(level));
+        assert_eq!(broker.services[&spec.deployment].instances[0].level.as_deref(), Some(level.as_str()));
         assert_eq!(broker.unload(&spec).await, Outcome::Ok);
         assert_eq!(processes_with(&token), [0_u32; 0], "{level}: said done too early");
         broker.in_state(&spec, S::Stopped).await;
@@ -30,27 +31,29 @@ async fn h07_an_unload_leaves_no_process() {
 
 #[tokio::test]
 async fn h07_h47_a_sigterm_stops_everything_and_lets_calls_finish() {
-    let token = format!("term-{}", std::process::id());
-    let mut runner = Runner::start(&[]).await;
-    let mut broker = runner.broker(1).await;
-    let spec = spec("ending", &["--orphan", &token]);
-    broker.run(&spec).await;
-    let id = broker.ask(&spec, "slow", json!({ "ms": 300 })).await;
-    // Its predecessor on the same pipe was answered, so this one is on its way too.
-    broker.text(&spec, "echo", json!({ "text": "x" })).await;
-    runner.signal(Signal::SIGTERM);
-    let reply = broker.reply(id).await;
-    assert_eq!(reply.0, protocol::link::ReplyOutcome::Result, "{reply:?}");
-    assert_eq!(runner.ended().await, Some(0));
-    assert_eq!(processes_with(&token), [0_u32; 0]);
-    assert!(!runner.socket().exists() && !runner.dir.path().join("runner.json").exists());
+    for level in levels() {
+        let token = format!("term-{level}-{}", std::process::id());
+        let mut runner = Runner::at(level, &[]).await;
+        let mut broker = runner.broker(1).await;
+        let spec = spec("ending", &["--orphan", &token]);
+        broker.run(&spec).await;
+        let id = broker.ask(&spec, "slow", json!({ "ms": 300 })).await;
+        // Its predecessor on the same pipe was answered, so this one is on its way too.
+        broker.text(&spec, "echo", json!({ "text": "x" })).await;
+        runner.signal(Signal::SIGTERM);
+        let reply = broker.reply(id).await;
+        assert_eq!(reply.0, protocol::link::ReplyOutcome::Result, "{reply:?}");
+        assert_eq!(runner.ended().await, Some(0));
+        assert_eq!(processes_with(&token), [0_u32; 0]);
+        assert!(!runner.socket().exists() && !runner.dir.path().join("runner.json").exists());
+    }
 }
 
 #[tokio::test]
 async fn h07_a_sigkill_of_the_runner_leaves_no_process() {
-    for level in ["guard", "namespace"] {
+    for level in levels() {
         let token = format!("kill-{level}-{}", std::process::id());
-        let mut runner = Runner::start(&[&format!("level={level}")]).await;
+        let mut runner = Runner::at(level, &[]).await;
         let mut broker = runner.broker(1).await;
         let spec = spec("killed", &["--orphan", &token, "--ignore-term"]);
         broker.run(&spec).await;
@@ -90,11 +93,11 @@ async fn at_least(count: usize, token: &str) {
 
 #[tokio::test]
 async fn h07_h14_an_unload_during_a_build_leaves_no_tool_and_no_file() {
-    for level in ["guard", "namespace"] {
+    for level in levels() {
         let token = format!("build-{level}-{}", std::process::id());
         let tools = endless_npm(&token);
         let path = format!("path={}", tools.path().display());
-        let mut runner = Runner::start(&[&format!("level={level}"), &path]).await;
+        let mut runner = Runner::at(level, &[&path]).await;
         let mut broker = runner.broker(1).await;
         let building =
             |name| ServiceSpec { source: Source::Npx { package: format!("{name}@1.0.0") }, ..spec(name, &[]) };
@@ -120,24 +123,28 @@ async fn h07_h14_an_unload_during_a_build_leaves_no_tool_and_no_file() {
 
 #[tokio::test]
 async fn stop_all_stops_everything_and_the_runner() {
-    let token = format!("all-{}", std::process::id());
-    let mut runner = Runner::start(&[]).await;
-    let mut broker = runner.broker(1).await;
-    for name in ["one", "two", "three"] {
-        broker.run(&spec(name, &["--orphan", &token])).await;
+    for level in levels() {
+        let token = format!("all-{level}-{}", std::process::id());
+        let mut runner = Runner::at(level, &[]).await;
+        let mut broker = runner.broker(1).await;
+        for name in ["one", "two", "three"] {
+            broker.run(&spec(name, &["--orphan", &token])).await;
+        }
+        assert_eq!(broker.stop_all().await, Outcome::Ok);
+        assert_eq!(processes_with(&token), [0_u32; 0]);
+        assert_eq!(runner.ended().await, Some(0));
     }
-    assert_eq!(broker.stop_all().await, Outcome::Ok);
-    assert_eq!(processes_with(&token), [0_u32; 0]);
-    assert_eq!(runner.ended().await, Some(0));
 }
 
 #[tokio::test]
 async fn an_orphaned_runner_ends_with_its_services() {
-    let token = format!("orphaned-{}", std::process::id());
-    let mut runner = Runner::start(&["orphan_ms=700"]).await;
-    let mut broker = runner.broker(1).await;
-    broker.run(&spec("left", &["--orphan", &token])).await;
-    drop(broker);
-    assert_eq!(runner.ended().await, Some(0));
-    assert_eq!(processes_with(&token), [0_u32; 0]);
+    for level in levels() {
+        let token = format!("orphaned-{level}-{}", std::process::id());
+        let mut runner = Runner::at(level, &["orphan_ms=700"]).await;
+        let mut broker = runner.broker(1).await;
+        broker.run(&spec("left", &["--orphan", &token])).await;
+        drop(broker);
+        assert_eq!(runner.ended().await, Some(0));
+        assert_eq!(processes_with(&token), [0_u32; 0]);
+    }
 }
