@@ -18,6 +18,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::level::Level;
 use super::processes::Identity;
 use super::turn::{self, Turn};
 use super::{BOOT, programs, wait_until};
@@ -49,6 +50,8 @@ pub struct Options {
     pub variables: Vec<(String, String)>,
     /// Whether no other mesh may run beside it.
     pub alone: bool,
+    /// The isolation that its runner is forced to; `None` for the best there is.
+    pub level: Option<Level>,
 }
 
 /// A running mesh.
@@ -75,6 +78,18 @@ impl Mesh {
     #[must_use]
     pub fn start_alone() -> Self {
         Self::with(Options { alone: true, ..Options::default() })
+    }
+
+    /// The same with its runner forced to this level; [`Mesh::check_level`] asks whether it took.
+    #[must_use]
+    pub fn at(level: Level) -> Self {
+        Self::with(Options { level: Some(level), ..Options::default() })
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn alone_at(level: Level) -> Self {
+        Self::with(Options { alone: true, level: Some(level), ..Options::default() })
     }
 
     /// The same, with options.
@@ -111,6 +126,10 @@ impl Mesh {
                 return Ok(Err(status));
             }
             match self.get("/health/ready") {
+                // The tree is up a moment before `up` has written down for its person where it is.
+                Ok(response) if response.status == 200 && !self.config().join("config.json").is_file() => {
+                    Err("ready, and no config.json yet".to_owned())
+                }
                 Ok(response) if response.status == 200 => Ok(Ok(())),
                 Ok(response) => Err(format!("{} {}", response.status, response.body)),
                 Err(error) => Err(error),
@@ -133,6 +152,7 @@ impl Mesh {
         let mut command = self.program();
         command
             .args(["up", "--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(self.options.level.iter().flat_map(|level| ["--isolation-maximum", level.as_str()]))
             .args(&self.options.words)
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())

@@ -13,11 +13,13 @@
 //! | [`peer`] | a WebSocket peer written from the wire's description |
 //! | [`load`] | a steady stream of calls, each answer counted |
 //! | [`wait`] | conditions with deadlines |
+//! | [`level`] | the isolation that a story forces |
 //! | [`turn`] | which stories run beside others |
 //! | [`programs`] | where the built programs are |
 
 pub mod command;
 pub mod http;
+pub mod level;
 pub mod load;
 pub mod mesh;
 pub mod peer;
@@ -30,6 +32,7 @@ pub mod wait;
 use std::time::Duration;
 
 pub use command::Outcome;
+pub use level::{Level, levels};
 pub use load::{Load, LoadReport};
 pub use mesh::{Mesh, Options};
 pub use peer::Peer;

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use tests::harness::{Mesh, SETTLE, processes};
+use tests::harness::{Mesh, SETTLE, levels, processes};
 
 /// How long a given-up service is watched for work that it should not do.
 const WATCH: Duration = Duration::from_secs(1);
@@ -21,50 +21,55 @@ fn ticks_while_idle(mesh: &Mesh) -> u64 {
 
 #[test]
 fn h10_a_server_that_exits_at_once_ends_failed_with_its_reason_and_its_lines() {
-    let mesh = Mesh::start();
-    let outcome = mesh.deploy_fixture("stillborn", &[], &["--exit-at-start", "3"]).code_is(1);
-    let said = outcome.said();
-    assert!(said.contains("exit code 3"), "the reason: {outcome}");
-    assert!(said.contains("exit-at-start") || said.to_lowercase().contains("exiting"), "its own line: {outcome}");
-    assert_eq!(mesh.status("stillborn"), "failed");
+    for level in levels() {
+        let mesh = Mesh::at(level);
+        let outcome = mesh.deploy_fixture("stillborn", &[], &["--exit-at-start", "3"]).code_is(1);
+        let said = outcome.said();
+        assert!(said.contains("exit code 3"), "the reason: {outcome}");
+        assert!(said.contains("exit-at-start") || said.to_lowercase().contains("exiting"), "its own line: {outcome}");
+        assert_eq!(mesh.status("stillborn"), "failed");
 
-    let call = mesh.cli(&["call", "stillborn", "echo", "text=x"]);
-    assert_ne!(call.code, Some(0), "{call}");
-    assert!(call.said().contains("failed"), "a call says which state and why: {call}");
-    assert!(mesh.below_runner().is_empty(), "a process of a failed service is left");
-    let ticks = ticks_while_idle(&mesh);
-    assert!(ticks <= IDLE_TICKS, "{ticks} ticks of work in {WATCH:?}");
+        let call = mesh.cli(&["call", "stillborn", "echo", "text=x"]);
+        assert_ne!(call.code, Some(0), "{call}");
+        assert!(call.said().contains("failed"), "a call says which state and why: {call}");
+        assert!(mesh.below_runner().is_empty(), "a process of a failed service is left");
+        let ticks = ticks_while_idle(&mesh);
+        assert!(ticks <= IDLE_TICKS, "{ticks} ticks of work in {WATCH:?}");
+    }
 }
 
 #[test]
 fn h10_a_server_that_dies_in_a_loop_ends_crashed_and_its_sibling_never_notices() {
-    let mesh = Mesh::start();
-    let _ = mesh.deploy_fixture("sibling", &[], &[]).ok();
-    let sibling = mesh.pid("sibling");
+    for level in levels() {
+        let mesh = Mesh::at(level);
+        let _ = mesh.deploy_fixture("sibling", &[], &[]).ok();
+        mesh.check_level("sibling");
+        let sibling = mesh.pid("sibling");
 
-    let limits = ["--max-restarts", "3", "--within", "60"];
-    let _ = mesh.deploy_fixture("dying", &limits, &["--die-after-ms", "300"]).ok();
-    mesh.wait_for_status("dying", "crashed", SETTLE);
+        let limits = ["--max-restarts", "3", "--within", "60"];
+        let _ = mesh.deploy_fixture("dying", &limits, &["--die-after-ms", "300"]).ok();
+        mesh.wait_for_status("dying", "crashed", SETTLE);
 
-    let row = mesh.service("dying").unwrap();
-    let tree = mesh.tree().unwrap();
-    let node = tree.runner_service("dying").unwrap_or_else(|| panic!("no node: {}", tree.drawing()));
-    assert!(node.last_exit.is_some(), "why it ended: {node:?}\n{row}");
-    let call = mesh.cli(&["call", "dying", "echo", "text=x"]);
-    assert_ne!(call.code, Some(0), "{call}");
-    assert!(call.said().contains("crashed"), "{call}");
+        let row = mesh.service("dying").unwrap();
+        let tree = mesh.tree().unwrap();
+        let node = tree.runner_service("dying").unwrap_or_else(|| panic!("no node: {}", tree.drawing()));
+        assert!(node.last_exit.is_some(), "why it ended: {node:?}\n{row}");
+        let call = mesh.cli(&["call", "dying", "echo", "text=x"]);
+        assert_ne!(call.code, Some(0), "{call}");
+        assert!(call.said().contains("crashed"), "{call}");
 
-    assert_eq!(mesh.pid("sibling"), sibling, "the sibling was restarted");
-    let _ = mesh.cli(&["call", "sibling", "echo", "text=x"]).ok();
-    let own: Vec<_> = mesh.below_runner().iter().map(|id| id.pid).collect();
-    let dying: Vec<_> = own
-        .iter()
-        .filter_map(|pid| processes::entry(*pid))
-        .filter(|entry| entry.argv.iter().any(|argument| argument == "--die-after-ms"))
-        .collect();
-    assert!(dying.is_empty(), "a process of a crashed service is left:{}", processes::listing(&dying));
-    let ticks = ticks_while_idle(&mesh);
-    assert!(ticks <= IDLE_TICKS, "{ticks} ticks of work in {WATCH:?}");
+        assert_eq!(mesh.pid("sibling"), sibling, "the sibling was restarted");
+        let _ = mesh.cli(&["call", "sibling", "echo", "text=x"]).ok();
+        let own: Vec<_> = mesh.below_runner().iter().map(|id| id.pid).collect();
+        let dying: Vec<_> = own
+            .iter()
+            .filter_map(|pid| processes::entry(*pid))
+            .filter(|entry| entry.argv.iter().any(|argument| argument == "--die-after-ms"))
+            .collect();
+        assert!(dying.is_empty(), "a process of a crashed service is left:{}", processes::listing(&dying));
+        let ticks = ticks_while_idle(&mesh);
+        assert!(ticks <= IDLE_TICKS, "{ticks} ticks of work in {WATCH:?}");
+    }
 }
 
 #[test]

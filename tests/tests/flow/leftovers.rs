@@ -3,13 +3,14 @@
 use std::os::unix::process::ExitStatusExt;
 
 use nix::sys::signal::Signal;
-use tests::harness::{Identity, Mesh, SETTLE, Table};
+use tests::harness::{Identity, Mesh, SETTLE, Table, levels};
 
 /// The fixture forks twice, calls `setsid` and leaves a process with the token in its arguments, that like the server
 /// itself ignores SIGTERM. Returns when it is there.
 fn deploy_stubborn(mesh: &Mesh, name: &str) -> (String, Vec<Identity>) {
     let token = format!("orphan-{name}-{}-{}", std::process::id(), mesh.port());
     let _ = mesh.deploy_fixture(name, &[], &["--orphan", &token, "--ignore-term"]).ok();
+    mesh.check_level(name);
     let orphans = mesh.wait("the process that fled", SETTLE, || {
         let table = Table::read();
         let fled: Vec<_> = table
@@ -32,40 +33,48 @@ fn assert_nobody_with(token: &str) {
 
 #[test]
 fn h07_ctrl_c_leaves_no_process() {
-    let mut mesh = Mesh::start();
-    let (token, _) = deploy_stubborn(&mesh, "stubborn");
-    let status = mesh.stop_with(Signal::SIGINT);
-    assert!(status.success(), "{status} (signal {:?})", status.signal());
-    assert_nobody_with(&token);
+    for level in levels() {
+        let mut mesh = Mesh::at(level);
+        let (token, _) = deploy_stubborn(&mesh, "stubborn");
+        let status = mesh.stop_with(Signal::SIGINT);
+        assert!(status.success(), "{status} (signal {:?})", status.signal());
+        assert_nobody_with(&token);
+    }
 }
 
 #[test]
 fn h47_sigterm_drains_ends_with_0_and_leaves_no_process() {
-    let mut mesh = Mesh::start();
-    let (token, _) = deploy_stubborn(&mesh, "stubborn");
-    let status = mesh.stop_with(Signal::SIGTERM);
-    assert!(status.success(), "{status} (signal {:?})", status.signal());
-    assert_nobody_with(&token);
+    for level in levels() {
+        let mut mesh = Mesh::at(level);
+        let (token, _) = deploy_stubborn(&mesh, "stubborn");
+        let status = mesh.stop_with(Signal::SIGTERM);
+        assert!(status.success(), "{status} (signal {:?})", status.signal());
+        assert_nobody_with(&token);
+    }
 }
 
 #[test]
 fn h07_undeploy_stops_the_process_and_all_that_it_started() {
-    let mesh = Mesh::start();
-    let (token, orphans) = deploy_stubborn(&mesh, "stubborn");
-    let below = mesh.below_runner();
-    let _ = mesh.cli_within(SETTLE, &["undeploy", "stubborn"]).ok();
-    mesh.wait_gone("the process that fled to go", &orphans, SETTLE);
-    mesh.wait_gone("everything below the runner to go", &below, SETTLE);
-    assert_nobody_with(&token);
+    for level in levels() {
+        let mesh = Mesh::at(level);
+        let (token, orphans) = deploy_stubborn(&mesh, "stubborn");
+        let below = mesh.below_runner();
+        let _ = mesh.cli_within(SETTLE, &["undeploy", "stubborn"]).ok();
+        mesh.wait_gone("the process that fled to go", &orphans, SETTLE);
+        mesh.wait_gone("everything below the runner to go", &below, SETTLE);
+        assert_nobody_with(&token);
+    }
 }
 
 #[test]
 fn h07_sigkill_of_the_runner_leaves_no_process_of_its_life() {
-    let mesh = Mesh::start();
-    let (_, orphans) = deploy_stubborn(&mesh, "stubborn");
-    let below = mesh.kill_runner();
-    mesh.wait_gone("the process that fled to go", &orphans, SETTLE);
-    mesh.wait_gone("everything of the runner's life to go", &below, SETTLE);
-    // And the next life brings the service back, so the earlier ones are not merely stopped.
-    mesh.wait_for_status("stubborn", "running", SETTLE);
+    for level in levels() {
+        let mesh = Mesh::at(level);
+        let (_, orphans) = deploy_stubborn(&mesh, "stubborn");
+        let below = mesh.kill_runner();
+        mesh.wait_gone("the process that fled to go", &orphans, SETTLE);
+        mesh.wait_gone("everything of the runner's life to go", &below, SETTLE);
+        // And the next life brings the service back, so the earlier ones are not merely stopped.
+        mesh.wait_for_status("stubborn", "running", SETTLE);
+    }
 }

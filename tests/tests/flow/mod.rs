@@ -3,6 +3,7 @@
 mod agreement;
 mod demo;
 mod failures;
+mod isolation;
 mod leftovers;
 mod packages;
 mod second_up;

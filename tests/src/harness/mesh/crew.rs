@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Mesh;
 use crate::harness::SETTLE;
+use crate::harness::level::HINT;
 use crate::harness::processes::{self, Entry, Identity, Table};
 
 impl Mesh {
@@ -18,6 +19,18 @@ impl Mesh {
             let pid = self.tree()?.pid(service).ok_or("the tree has no pid for it")?;
             processes::entry(pid).filter(|entry| !entry.is_zombie()).map(|_| pid).ok_or(format!("no process {pid}"))
         })
+    }
+
+    /// Fails unless a service's process is shown at the level that was forced.
+    #[track_caller]
+    pub fn check_level(&self, service: &str) {
+        let forced = self.options.level.expect("a level was forced");
+        let shown = self.wait(&format!("the process of {service}"), SETTLE, || {
+            let tree = self.tree()?;
+            let node = tree.process(service).filter(|node| node.number("pid").is_some()).ok_or("no process yet")?;
+            Ok(node.facts.get("level").cloned())
+        });
+        assert_eq!(shown, Some(forced.as_str().into()), "the level of {service}; {HINT}");
     }
 
     /// The broker's pid: the process of `up` itself.
