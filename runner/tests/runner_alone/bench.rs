@@ -153,6 +153,11 @@ pub(super) struct Broker {
     replies: HashMap<u64, Reply>,
     done: HashMap<u64, Outcome>,
     logs: HashMap<u64, Vec<LogLine>>,
+    /// Pieces of large bodies that came.
+    pub(super) pieces: usize,
+    /// Whether credit is kept back, so that no large body can come to its end.
+    pub(super) keeps_credit: bool,
+    credit: Vec<Bytes>,
     pub(super) is_complete: bool,
     /// The level that its runner was forced to, if it was.
     level: Option<Level>,
@@ -175,6 +180,9 @@ impl Broker {
             replies: HashMap::new(),
             done: HashMap::new(),
             logs: HashMap::new(),
+            pieces: 0,
+            keeps_credit: false,
+            credit: Vec::new(),
             is_complete: false,
             level: None,
         };
@@ -191,6 +199,7 @@ impl Broker {
     }
 
     fn take(&mut self, message: Bytes) {
+        self.pieces += usize::from(is_piece(&message));
         let Some(delivered) = self.mux.receive(message).unwrap() else { return };
         match delivered.header {
             Header::Report(report) => {
@@ -253,9 +262,23 @@ impl Broker {
     }
 
     async fn send_queued(&mut self) {
-        while let Some(message) = self.mux.outbox.next() {
-            self.socket.send(Message::Binary(message)).await.unwrap();
+        if !self.keeps_credit {
+            for message in std::mem::take(&mut self.credit) {
+                self.socket.send(Message::Binary(message)).await.unwrap();
+            }
         }
+        while let Some(message) = self.mux.outbox.next() {
+            if self.keeps_credit && matches!(header(&message), Header::Credit { .. }) {
+                self.credit.push(message);
+            } else {
+                self.socket.send(Message::Binary(message)).await.unwrap();
+            }
+        }
+    }
+
+    /// Whether the answer is here, all of it.
+    pub(super) fn has_reply(&self, id: u64) -> bool {
+        self.replies.contains_key(&id)
     }
 
     pub(super) fn number(&mut self) -> u64 {
@@ -294,8 +317,12 @@ impl Broker {
     }
 
     pub(super) async fn logs(&mut self, service: &str) -> Vec<String> {
+        self.logs_in(MESH, service).await
+    }
+
+    pub(super) async fn logs_in(&mut self, mesh: &str, service: &str) -> Vec<String> {
         let cmd = self.number();
-        let header = Header::Logs { cmd, mesh: MESH.to_owned(), service: service.to_owned(), lines: 1_000 };
+        let header = Header::Logs { cmd, mesh: mesh.to_owned(), service: service.to_owned(), lines: 1_000 };
         self.send(&header, Bytes::new()).await;
         let lines = self.until("the log", |broker| broker.logs.get(&cmd).cloned()).await;
         lines.into_iter().map(|line| line.text).collect()
@@ -371,6 +398,14 @@ impl Broker {
         let result: Value = serde_json::from_slice(&body).unwrap();
         result["content"][0]["text"].as_str().unwrap().to_owned()
     }
+}
+
+fn header(message: &Bytes) -> Header {
+    frame::decode(message.clone()).unwrap().header
+}
+
+fn is_piece(message: &Bytes) -> bool {
+    matches!(header(message), Header::Chunk { .. })
 }
 
 pub(super) fn failed(reply: &Reply) -> (FailCode, &str) {

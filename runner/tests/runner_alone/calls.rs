@@ -1,10 +1,10 @@
 //! Calls: what passes through, and what happens to those that are under way when something breaks.
 
 use nix::sys::signal::Signal;
-use protocol::link::{FailCode, Header, ReplyOutcome, ServiceState as S};
+use protocol::link::{FailCode, Header, ReplyOutcome, ServiceSpec, ServiceState as S, Source};
 use serde_json::{Value, json};
 
-use super::bench::{Runner, failed, send_signal, spec};
+use super::bench::{Runner, SOON, failed, send_signal, spec};
 
 #[tokio::test]
 async fn h19_results_and_errors_pass_as_the_server_gave_them() {
@@ -29,8 +29,13 @@ async fn h19_a_large_result_does_not_hold_up_a_small_one() {
     let (large, small) = (spec("large", &[]), spec("small", &[]));
     broker.run(&large).await;
     broker.run(&small).await;
+    // The large one is on its way, and cannot come to its end before it is given credit.
+    broker.keeps_credit = true;
     let id = broker.ask(&large, "big", json!({ "bytes": BYTES })).await;
+    broker.until("a piece of the large one", |broker| (broker.pieces > 0).then_some(())).await;
     assert_eq!(broker.text(&small, "echo", json!({ "text": "quick" })).await, "quick");
+    assert!(!broker.has_reply(id));
+    broker.keeps_credit = false;
     let (outcome, body, _) = broker.reply(id).await;
     assert_eq!(outcome, ReplyOutcome::Result);
     assert!(body.len() >= BYTES, "{}", body.len());
@@ -113,4 +118,29 @@ async fn h16_the_log_holds_what_a_flooding_server_said_last() {
     assert_eq!(broker.text(&spec, "echo", json!({ "text": "heard" })).await, "heard");
     let logs = broker.logs("loud").await;
     assert!(!logs.is_empty() && logs.len() <= 1_000, "{}", logs.len());
+}
+
+/// Shakes hands, lists no tools, and says more lines than are kept, but in few bytes.
+const CHATTY: &str = r#"
+read -r _; echo '{"jsonrpc":"2.0","id":1,"result":{"protocolVersion":"2025-11-25","capabilities":{}}}'
+read -r _; seq 1 1500 >&2; read -r _ || true
+"#;
+
+#[tokio::test]
+async fn h16_the_log_holds_the_last_lines_and_not_the_first() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let argv = ["/bin/sh", "-c", CHATTY].map(ToOwned::to_owned).to_vec();
+    let spec = ServiceSpec { source: Source::Command { argv }, ..spec("chatty", &[]) };
+    broker.run(&spec).await;
+    let all_said = async {
+        loop {
+            let logs = broker.logs("chatty").await;
+            if logs.last().is_some_and(|last| last == "1500") {
+                return logs;
+            }
+        }
+    };
+    let logs = tokio::time::timeout(SOON, all_said).await.expect("its last line is not in the log");
+    assert_eq!((logs.len(), logs[0].as_str()), (1_000, "501"));
 }

@@ -282,6 +282,17 @@ async fn h11_one_name_in_two_meshes_is_two_services() {
     broker.run(&two).await;
     let (first, second) = (broker.text(&one, "pid", json!({})).await, broker.text(&two, "pid", json!({})).await);
     assert!(broker.pid(&one) != broker.pid(&two), "{first} {second}");
+    for spec in [&one, &two] {
+        let data = runner.dir.path().join("services").join(&spec.mesh).join("same/data");
+        assert!(data.is_dir(), "{} is not its own", data.display());
+    }
+    // What one says is not in the other's log.
+    let pid = broker.pid(&two);
+    let reply = broker.call(&two, "crash", json!({})).await;
+    assert_eq!(failed(&reply).0, FailCode::OutcomeUnknown);
+    broker.in_another_process(&two, pid).await;
+    assert_eq!(broker.logs_in("other", "same").await, ["fixture-mcp: dying with code 1, as told"]);
+    assert_eq!(broker.logs("same").await, [""; 0]);
     assert_eq!(broker.unload(&one).await, Outcome::Ok);
     assert_eq!(broker.text(&two, "echo", json!({ "text": "untouched" })).await, "untouched");
 }
