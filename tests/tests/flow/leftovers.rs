@@ -1,8 +1,12 @@
 //! However it ends, nothing is left: not even what fled into a session of its own and ignores SIGTERM.
 
 use std::os::unix::process::ExitStatusExt;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
 
 use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::harness::peer::{Peer, call, converse, verdict};
 use tests::harness::{Identity, Mesh, SETTLE, Table, levels};
 
 /// The fixture forks twice, calls `setsid` and leaves a process with the token in its arguments, that like the server
@@ -23,6 +27,25 @@ fn deploy_stubborn(mesh: &Mesh, name: &str) -> (String, Vec<Identity>) {
     });
     mesh.look();
     (token, orphans)
+}
+
+/// A call that takes a second. Returns when the server works on it: the one behind it on the same pipe is answered.
+fn call_under_way(mesh: &Mesh, service: &str) -> JoinHandle<Result<Value, String>> {
+    let membership = mesh.membership();
+    let [slow, echo] = [("slow", json!({ "ms": 1_000 })), ("echo", json!({ "text": "x" }))]
+        .map(|(tool, arguments)| call(service, tool, &arguments));
+    let (under_way, told) = mpsc::channel();
+    let caller = thread::spawn(move || {
+        converse(async {
+            let mut peer = Peer::connect(&membership).await?;
+            let id = peer.send(slow).await?;
+            peer.ask(echo).await?;
+            under_way.send(()).map_err(|error| error.to_string())?;
+            peer.reply_to(&id).await
+        })
+    });
+    told.recv_timeout(SETTLE).expect("the call is not under way");
+    caller
 }
 
 fn assert_nobody_with(token: &str) {
@@ -47,8 +70,11 @@ fn h47_sigterm_drains_ends_with_0_and_leaves_no_process() {
     for level in levels() {
         let mut mesh = Mesh::at(level);
         let (token, _) = deploy_stubborn(&mesh, "stubborn");
+        let caller = call_under_way(&mesh, "stubborn");
         let status = mesh.stop_with(Signal::SIGTERM);
         assert!(status.success(), "{status} (signal {:?})", status.signal());
+        let reply = caller.join().unwrap().unwrap_or_else(|error| panic!("{level}: {error}\n{}", mesh.logs()));
+        assert_eq!(verdict(&reply), "ok", "{level}: {reply}");
         assert_nobody_with(&token);
     }
 }
