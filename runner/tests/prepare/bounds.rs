@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use protocol::source::Source;
 use runner::prepare::{EnvSource, MAX_WAITING, PrepareError, Preparer};
 use runner::process::Level;
+use tokio::time::timeout;
 
 use super::stand_in::{OBLIGING, StandIn};
 use super::{LIMIT, files_under, launcher, npx, prepare, until, uvx};
@@ -39,7 +40,9 @@ async fn h14_a_build_ends_at_its_time_limit_and_leaves_nothing() {
         let preparer = tools.preparer_at(level).await;
         let source = npx("pkg@1.2.3");
         let limit = Duration::from_secs(2);
-        let error = preparer.prepare(&source, None, &[], limit, &mut |_| {}).await.unwrap_err();
+        let mut no_lines = |_: &str| {};
+        let building = preparer.prepare(&source, None, &[], limit, &mut no_lines);
+        let error = timeout(LIMIT, building).await.expect("its time limit does not end it").unwrap_err();
         assert!(matches!(error, PrepareError::TimedOut { step: "installing with npm", .. }), "{level}: {error:?}");
         assert_eq!(tools.asked(), ["install pkg@1.2.3"], "{level}");
         until("the build's directory is gone", || files_under(&tools.cache().join("staging")).is_empty()).await;

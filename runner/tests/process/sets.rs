@@ -8,7 +8,9 @@ use runner::process::{ExitStatus, Level};
 use tokio::io::AsyncWriteExt as _;
 
 use super::fixture::{WORD, spawn_orphan};
-use super::{NOBODY, command, ended, exe_for_nobody, launcher, levels, line, marked, no_zombie_stays, token, until};
+use super::{
+    NOBODY, SOON, command, ended, exe_for_nobody, launcher, levels, line, marked, no_zombie_stays, token, until,
+};
 
 #[tokio::test]
 async fn h07_kill_takes_the_grandchild_in_its_own_session_too() {
@@ -48,7 +50,8 @@ async fn h07_a_dropped_owner_takes_its_set_along() {
         let (process, _stdout) = spawn_orphan(&launcher(level).await, &token).await;
         let handle = process.handle.clone();
         drop(process);
-        assert_eq!(handle.died().await, ExitStatus::Signal(9, false));
+        let died = tokio::time::timeout(SOON, handle.died()).await.expect("nobody killed it");
+        assert_eq!(died, ExitStatus::Signal(9, false), "{level}");
         until("the set is gone", || marked(&token).is_empty()).await;
     }
 }

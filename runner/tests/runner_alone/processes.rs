@@ -8,7 +8,7 @@ use protocol::link::{Outcome, ServiceSpec, ServiceState as S, Source};
 use serde_json::json;
 use tokio::time::{sleep, timeout};
 
-use super::bench::{Runner, SOON, nothing_left_of, processes_with, spec};
+use super::bench::{Runner, SOON, nothing_left_of, processes_with, send_signal, spec};
 use crate::levels::levels;
 
 #[tokio::test]
@@ -21,6 +21,8 @@ async fn h07_an_unload_leaves_no_process() {
         broker.run(&spec).await;
         assert!(!processes_with(&token).is_empty());
         assert_eq!(broker.services[&spec.deployment].instances[0].level.as_deref(), Some(level.as_str()));
+        // It does not notice that its input ends, so that there is something to wait for.
+        send_signal(broker.pid(&spec), Signal::SIGSTOP);
         assert_eq!(broker.unload(&spec).await, Outcome::Ok);
         assert_eq!(processes_with(&token), [0_u32; 0], "{level}: said done too early");
         broker.in_state(&spec, S::Stopped).await;
@@ -57,6 +59,8 @@ async fn h07_a_sigkill_of_the_runner_leaves_no_process() {
         let mut broker = runner.broker(1).await;
         let spec = spec("killed", &["--orphan", &token, "--ignore-term"]);
         broker.run(&spec).await;
+        // It does not notice that its input ends: somebody must kill it.
+        send_signal(broker.pid(&spec), Signal::SIGSTOP);
         runner.signal(Signal::SIGKILL);
         runner.ended().await;
         nothing_left_of(&token).await;

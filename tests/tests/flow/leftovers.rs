@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::harness::peer::{Peer, call, converse, verdict};
-use tests::harness::{Identity, Mesh, SETTLE, Table, levels};
+use tests::harness::{Identity, Mesh, SETTLE, Table, levels, processes};
 
 /// The fixture forks twice, calls `setsid` and leaves a process with the token in its arguments, that like the server
 /// itself ignores SIGTERM. Returns when it is there.
@@ -97,6 +97,8 @@ fn h07_sigkill_of_the_runner_leaves_no_process_of_its_life() {
     for level in levels() {
         let mesh = Mesh::at(level);
         let (_, orphans) = deploy_stubborn(&mesh, "stubborn");
+        // It does not notice that its input ends: somebody must kill it.
+        processes::send(mesh.pid("stubborn"), Signal::SIGSTOP);
         let below = mesh.kill_runner();
         mesh.wait_gone("the process that fled to go", &orphans, SETTLE);
         mesh.wait_gone("everything of the runner's life to go", &below, SETTLE);
