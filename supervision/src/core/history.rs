@@ -68,9 +68,12 @@ impl Shared {
 }
 
 fn remember<T>(failures: &mut VecDeque<T>, failure: T, allowed: u32) {
+    // Unlimited restarts are never too many: nobody would look.
+    if allowed > MAX_RESTARTS {
+        return;
+    }
     failures.push_back(failure);
-    // Unlimited restarts are counted too, as far back as anybody may look.
-    while failures.len() > bound(allowed.min(MAX_RESTARTS)) {
+    while failures.len() > bound(allowed) {
         failures.pop_front();
     }
 }

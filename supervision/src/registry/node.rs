@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{LastExit, NodeView, Restarts, unix_ms};
+use super::{LastExit, NodeView, Restarts, unix_ms, view::find_in};
 use crate::{ChildId, ExitReason, Intensity, NodePath, pulse::Pulse, sync::lock};
 
 /// How many restarts a node remembers for its window; more are shown as this many.
@@ -193,10 +193,12 @@ impl Node {
         lock(&self.body).grafts = grafts;
     }
 
-    pub(crate) fn pulse(&self) -> Option<(NodeState, Arc<Pulse>)> {
+    /// What the watchdog asks: the signs of life of the incarnation that lives, its state, and whether it is shown
+    /// as stuck.
+    pub(crate) fn pulse(&self) -> Option<(Arc<Pulse>, NodeState, bool)> {
         let body = lock(&self.body);
         let pulse = body.pulse.as_ref()?;
-        Some((body.state, Arc::clone(pulse)))
+        Some((Arc::clone(pulse), body.state, body.stuck.is_some()))
     }
 
     /// Shows or clears `stuck`; whether that changed anything. Only for the incarnation of `pulse`.
@@ -212,14 +214,18 @@ impl Node {
 
     /// The node and `depth` levels below it.
     pub(crate) fn view(&self, depth: usize) -> NodeView {
+        let rest = depth.checked_sub(1);
         let (mut view, grafts) = {
             let body = lock(&self.body);
-            (body.view(&self.path, &self.traits), body.grafts.clone())
+            // There may be thousands of them: copied as deep as they are wanted.
+            let grafts: Vec<_> =
+                rest.map_or_else(Vec::new, |rest| body.grafts.iter().map(|g| g.to_depth(rest)).collect());
+            (body.view(&self.path, &self.traits), grafts)
         };
-        if let Some(rest) = depth.checked_sub(1) {
+        if let Some(rest) = rest {
             let below: Vec<_> = lock(&self.children).values().cloned().collect();
             view.children.extend(below.iter().map(|child| child.view(rest)));
-            view.children.extend(grafts.into_iter().map(|graft| graft.pruned(rest)));
+            view.children.extend(grafts);
         }
         view
     }
@@ -227,8 +233,7 @@ impl Node {
     /// A node grafted somewhere below this one.
     pub(crate) fn grafted(&self, path: &str, depth: usize) -> Option<NodeView> {
         let body = lock(&self.body);
-        let found = body.grafts.iter().find_map(|graft| graft.find(path))?;
-        Some(found.clone().pruned(depth))
+        find_in(&body.grafts, path).map(|found| found.to_depth(depth))
     }
 }
 

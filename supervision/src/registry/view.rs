@@ -73,7 +73,23 @@ impl NodeView {
         if self.id == path {
             return Some(self);
         }
-        self.children.iter().find_map(|child| child.find(path))
+        find_in(&self.children, path)
+    }
+
+    /// A copy of the node, and of `depth` levels below it.
+    pub(crate) fn to_depth(&self, depth: usize) -> Self {
+        let below = |rest| self.children.iter().map(|child| child.to_depth(rest)).collect();
+        Self {
+            id: self.id.clone(),
+            kind: self.kind.clone(),
+            state: self.state.clone(),
+            since_ms: self.since_ms,
+            restarts: self.restarts,
+            last_exit: self.last_exit.clone(),
+            queue: self.queue,
+            facts: self.facts.clone(),
+            children: depth.checked_sub(1).map_or_else(Vec::new, below),
+        }
     }
 
     /// The view without anything deeper than `depth` levels below this node.
@@ -94,4 +110,17 @@ impl NodeView {
         self.id = format!("{path}/{}", self.id);
         self
     }
+}
+
+/// The node with this full path, among `nodes` or below them. Those that it should be below are looked through first:
+/// the others may be thousands.
+pub(super) fn find_in<'a>(nodes: &'a [NodeView], path: &str) -> Option<&'a NodeView> {
+    let is_above = |node: &&NodeView| {
+        let rest = path.strip_prefix(node.id.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let likely = nodes.iter().filter(is_above);
+    // A root does not repeat its name in the paths below it, so a foreign root may have anything below.
+    let others = nodes.iter().filter(|node| !is_above(node));
+    likely.chain(others).find_map(|node| node.find(path))
 }

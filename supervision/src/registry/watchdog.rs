@@ -46,6 +46,24 @@ impl Registry {
             thread::Builder::new().name("watchdog".into()).spawn(move || watch(&registry, config, &stopped))?;
         Ok(Watchdog { stop: Some(stop), thread: Some(thread) })
     }
+
+    /// Looks at every node once, as the watchdog does each tick. Whether any is shown differently since.
+    pub fn look(&self) -> bool {
+        self.look_with(&mut Vec::new())
+    }
+
+    /// `nodes` is empty before and after; what it holds of memory is used again.
+    fn look_with(&self, nodes: &mut Vec<Arc<Node>>) -> bool {
+        self.nodes(nodes);
+        let mut changed = false;
+        for node in nodes.drain(..) {
+            changed |= look(&node);
+        }
+        if changed {
+            self.changed();
+        }
+        changed
+    }
 }
 
 impl Drop for Watchdog {
@@ -61,26 +79,19 @@ impl Drop for Watchdog {
 fn watch(registry: &Registry, config: WatchdogConfig, stopped: &mpsc::Receiver<()>) {
     let mut nodes = Vec::new();
     while stopped.recv_timeout(config.tick) == Err(mpsc::RecvTimeoutError::Timeout) {
-        registry.nodes(&mut nodes);
-        let mut changed = false;
-        for node in &nodes {
-            changed |= look(node);
-        }
-        nodes.clear();
-        if changed {
-            registry.changed();
-        }
+        registry.look_with(&mut nodes);
     }
 }
 
 /// Whether the node is shown differently now.
 fn look(node: &Arc<Node>) -> bool {
-    let Some((state, pulse)) = node.pulse() else {
+    let Some((pulse, state, shown)) = node.pulse() else {
         return false;
     };
     // Before it is ready an actor may well let its mailbox wait.
     let since = pulse.check(node.traits.stall_after, state == NodeState::Running);
-    let changed = node.set_stuck(&pulse, since);
+    // Nearly always nothing has changed, and the node is not locked again to find that out.
+    let changed = since.is_some() != shown && node.set_stuck(&pulse, since);
     match (changed, since) {
         (true, Some(_)) => {
             let (queued, handled) = (pulse.queued(), pulse.handled());
