@@ -70,6 +70,41 @@ fn h04_a_call_reaches_only_an_incarnation_that_is_ready() {
     });
 }
 
+/// It is there, and nobody reaches it before it says so.
+#[test]
+fn h04_a_call_waits_until_the_actor_says_that_it_is_ready() {
+    paused(async {
+        let (slot, script) = (Slot::new(), Script::default());
+        let tree = one_for_one().child(puppet_with(ChildSpec::new("a").ack(Ack::Explicit), &slot, script.clone()));
+        let registry = supervision::Registry::new();
+        let root = tree.start_root("root", &registry, None);
+        until_state(&registry, "a", "starting").await;
+        assert_eq!(slot.call(Add(1), SHORT).await, Err(CallError::Down));
+        script.last_is_ready();
+        assert_eq!(slot.call(Add(1), SHORT).await, Ok(1));
+        root.ready().await.unwrap();
+    });
+}
+
+/// Somebody starts again what was parked: from then on callers wait for it.
+#[test]
+fn h04_a_call_waits_for_what_was_parked_and_is_started_again() {
+    paused(async {
+        let (slot, script, set) = (Slot::new(), Script::default(), Dynamic::new());
+        let (_root, registry) = up(one_for_one().child(Child::dynamic(ChildSpec::new("set"), &set))).await;
+        let spec = ChildSpec::new("a").ack(Ack::Explicit).intensity(Intensity::new(0, SHORT));
+        set.start(puppet_with(spec, &slot, script.clone())).await.unwrap();
+        script.last_is_ready();
+        slot.call(Burst, PATIENCE).await.unwrap_err();
+        until_state(&registry, "set/a", "crashed").await;
+        assert!(matches!(slot.call(Add(1), SHORT).await, Err(CallError::Gone { .. })));
+        set.restart(&id("a")).await.unwrap();
+        assert_eq!(slot.call(Add(1), SHORT).await, Err(CallError::Down), "not ready yet, and not gone any more");
+        script.last_is_ready();
+        assert_eq!(slot.call(Add(1), SHORT).await, Ok(1));
+    });
+}
+
 #[test]
 fn h04_a_call_without_an_answer_ends_in_time() {
     paused(async {

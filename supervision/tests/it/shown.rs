@@ -2,7 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use supervision::{Ack, Child, ChildEvent, ChildSpec, ExitReason, NodePath, Observer, Registry, Slot, Transition};
+use supervision::{
+    Ack, Child, ChildEvent, ChildSpec, ExitReason, NodePath, NodeView, Observer, Registry, Slot, Transition,
+};
 
 use crate::support::*;
 
@@ -83,17 +85,30 @@ fn h06_foreign_nodes_are_shown_where_they_are_grafted() {
     paused(async {
         let (_root, registry) = up(one_for_one().child(idle("link"))).await;
         let foreign = Registry::new();
-        let remote = one_for_one().child(idle("services")).start_root("runner", &foreign, None);
+        let time = Child::supervisor(ChildSpec::new("time"), one_for_one().child(idle("process")));
+        let services = Child::supervisor(ChildSpec::new("services"), one_for_one().child(time));
+        let remote = one_for_one().child(services).start_root("runner", &foreign, None);
         remote.ready().await.unwrap();
         let link = NodePath::try_from("link").unwrap();
         let services = foreign.snapshot().roots[0].children.clone();
         assert!(registry.graft(&link, services));
         assert_eq!(state(&registry, "link/services"), "running");
-        assert_eq!(view(&registry, "link").children.len(), 1);
+        assert_eq!(state(&registry, "link/services/time/process"), "running");
+        assert_eq!(registry.view("link/services/time/nothing", 0), None);
+        let names = |view: &NodeView| view.children.iter().map(|c| c.id.clone()).collect::<Vec<_>>();
+        let link_view = registry.view("link", 2).unwrap();
+        assert_eq!(names(&link_view), ["link/services"]);
+        assert_eq!(names(&link_view.children[0]), ["link/services/time"]);
+        assert_eq!(link_view.children[0].children[0].children, [], "no deeper than asked");
+        assert_eq!(names(&registry.view("link/services", 1).unwrap()), ["link/services/time"]);
         assert_eq!(registry.view("link", 0).unwrap().children, []);
         assert!(registry.ungraft(&link));
         assert_eq!(registry.view("link/services", 0), None);
         assert!(!registry.graft(&NodePath::try_from("nowhere").unwrap(), Vec::new()));
+        // A whole tree has its root beside what stands below it.
+        assert!(registry.graft(&link, foreign.snapshot().roots));
+        assert_eq!(state(&registry, "link/runner"), "running");
+        assert_eq!(state(&registry, "link/services/time"), "running");
     });
 }
 

@@ -113,6 +113,8 @@ pub struct Script {
     /// How many incarnations misbehave; those after them behave.
     pub times: Option<u64>,
     pub born: Arc<AtomicU64>,
+    /// Of all incarnations so far.
+    pub lives: Arc<Mutex<Vec<Life>>>,
 }
 
 impl Script {
@@ -122,6 +124,11 @@ impl Script {
             return Self { journal: self.journal.clone(), ..Self::default() };
         }
         self.clone()
+    }
+
+    /// The incarnation that was born last says that it is ready.
+    pub fn last_is_ready(&self) {
+        self.lives.lock().unwrap().last().unwrap().ready();
     }
 }
 
@@ -276,6 +283,7 @@ impl Handler<Deaf> for Puppet {
 
 pub fn puppet_with(spec: ChildSpec, slot: &Slot<Puppet>, script: Script) -> Child {
     Child::actor(spec, slot, move |life| {
+        script.lives.lock().unwrap().push(life.clone());
         let script = script.for_next();
         assert!(!script.panic_in_factory, "in the factory");
         Puppet { life: life.clone(), script, sum: 0 }

@@ -2,7 +2,7 @@
 
 use super::{policy, s, world::*};
 use crate::{
-    Backoff, ExitReason, NodeState,
+    Backoff, ExitReason, Intensity, MAX_RESTARTS, NodeState,
     Restart::{self, Permanent, Temporary, Transient},
     Strategy::{self, OneForAll, OneForOne, RestForOne},
     core::Policy,
@@ -123,6 +123,19 @@ fn a_failed_restart_is_one_more_restart_and_is_tried_again() {
     assert_eq!(world.take_log(), "stop 2, start 1, start 1");
     world.down(1, crash());
     assert_eq!(world.take_log(), "stop 0");
+}
+
+#[test]
+fn unlimited_restarts_are_never_too_many() {
+    let policy = Policy { intensity: Intensity::UNLIMITED, backoff: Backoff::NONE };
+    let (mut fixed, mut set) = (World::up(OneForOne, policy, &[Permanent]), World::set());
+    set.add(0, Permanent, policy);
+    for world in [&mut fixed, &mut set] {
+        for _ in 0..2 * MAX_RESTARTS {
+            world.down(0, crash());
+        }
+        assert!(world.living.contains_key(&0) && world.parked.is_empty() && world.finished.is_none());
+    }
 }
 
 #[test]
