@@ -285,6 +285,21 @@ fn a_restart_by_hand_stops_first_and_a_removal_wins_over_it() {
 }
 
 #[test]
+fn a_restart_by_hand_forgets_past_failures() {
+    let mut world = World::set();
+    world.add(0, Permanent, policy(1, 60));
+    for _ in 0..2 {
+        world.ready(0);
+        world.down(0, crash());
+    }
+    assert_eq!(world.take_log(), "start 0, start 0, parked 0 crashed: error: crash");
+    world.restart(0);
+    world.ready(0);
+    world.down(0, crash());
+    assert_eq!(world.take_log(), "start 0, start 0");
+}
+
+#[test]
 fn a_set_stops_its_children_side_by_side() {
     let mut world = World::set();
     (0..3).for_each(|key| world.add(key, Permanent, policy(1, 5)));
