@@ -13,6 +13,7 @@ cargo build --release --workspace --bins || exit
 status=0
 # It says itself when its promise is broken, and its figures are shown all the same.
 "$programs/load-recovery" >"$results/recovery.json" || status=$?
-"$programs/load-compare" --recovery "$results/recovery.json" --json "$results/compare.json" \
-  --page docs/performance.md "$@" || status=$?
+recovery=()
+[ ! -s "$results/recovery.json" ] || recovery=(--recovery "$results/recovery.json")
+"$programs/load-compare" "${recovery[@]}" --json "$results/compare.json" --page docs/performance.md "$@" || status=$?
 exit "$status"

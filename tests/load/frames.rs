@@ -4,8 +4,10 @@
 //! that is a client masks. Headers are read and written by `tungstenite`; what is here is the moving.
 
 use std::io;
+use std::os::fd::AsFd;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use nix::fcntl::{FcntlArg, fcntl};
 use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
@@ -15,6 +17,15 @@ pub const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const READ_BYTES: usize = 256 * 1024;
 /// Any will do: it guards against proxies, and there is none.
 const MASK: [u8; 4] = [0x5a, 0xc3, 0x17, 0xe9];
+
+/// What a pipe should hold; the most that the system allows everyone by default.
+const PIPE_BYTES: i32 = 1024 * 1024;
+
+/// Lets a pipe hold more than the 64 KiB it begins with, so that a large text changes hands less often. Where the system
+/// refuses, it stays as it is.
+pub fn widen(pipe: impl AsFd) {
+    let _ = fcntl(pipe, FcntlArg::F_SETPIPE_SZ(PIPE_BYTES));
+}
 
 /// A message that arrived.
 #[derive(Debug, PartialEq, Eq)]

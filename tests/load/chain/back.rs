@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::process::Stdio;
 
-use ::tests::frames::Side;
+use ::tests::frames::{self, Side};
 use tokio::net::UnixListener;
 use tokio::process::{ChildStdin, ChildStdout, Command};
 use tokio_tungstenite::accept_async;
@@ -21,6 +21,8 @@ pub(crate) async fn serve(socket: &Path, program: &[&str], stop: impl Future<Out
         .spawn()?;
     let mut input = child.stdin.take().expect("piped above");
     let mut output = child.stdout.take().expect("piped above");
+    frames::widen(&input);
+    frames::widen(&output);
     let listener = UnixListener::bind(socket)?;
     println!("ready {}", child.id().ok_or_else(|| io::Error::other("the program ended at once"))?);
     let served = tokio::select! {

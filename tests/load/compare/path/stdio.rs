@@ -2,6 +2,7 @@
 
 use std::process::Stdio as Standard;
 
+use ::tests::frames;
 use ::tests::harness::programs;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -28,6 +29,8 @@ impl Stdio {
         let (Some(input), Some(output)) = (server.stdin.take(), server.stdout.take()) else {
             return Err("the server has no pipes".to_owned());
         };
+        frames::widen(&input);
+        frames::widen(&output);
         Ok(Self { input, output, members: vec![Member { role: "server", pid }], server })
     }
 

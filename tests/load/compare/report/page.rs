@@ -49,9 +49,9 @@ pub(crate) fn tables(report: &Report<'_>) -> String {
 fn facts(report: &Report<'_>) -> String {
     let (machine, options) = (&report.machine, report.options);
     format!(
-        "{}: {} cores, {}, Linux {}, {} build. The load average before the run was {}. Medians of {} repetitions; a cell \
-         ends after {} s, {} calls or {} MiB of text one way, whichever is first. × is the multiple of the empty chain's \
-         figure.\n",
+        "{}: {} cores, {}, Linux {}, {} build. The load average before the run was {}.\n\
+         Medians of {} repetitions; a cell ends after {} s, {} calls or {} MiB of text one way, whichever is first.\n\
+         × is the multiple of the empty chain's figure.\n",
         machine.date,
         machine.cores,
         machine.processor,
@@ -91,11 +91,16 @@ fn calls(in_flight: usize, compared: &Compared) -> String {
             FLOOR => "1".to_owned(),
             _ => compared.to_floor(path, figure).map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
         };
+        // A path without processes of its own has nothing to compare.
+        let between = match cpu.max {
+            0.0 => "– | –".to_owned(),
+            _ => format!("{:.1} | {}", cpu.median, times(CPU)),
+        };
         let by_role = compared.cpu_by_role(path);
         let by_role: Vec<String> = by_role.iter().map(|(role, time)| format!("{role} {time:.1}")).collect();
         let _ = writeln!(
             text,
-            "| {in_flight} | {path} | {} | {}–{} | {} | {} | {}–{} | {} | {} | {} | {:.1} | {} | {} |",
+            "| {in_flight} | {path} | {} | {}–{} | {} | {} | {}–{} | {} | {} | {} | {between} | {} |",
             grouped(rate.median),
             grouped(rate.min),
             grouped(rate.max),
@@ -106,8 +111,6 @@ fn calls(in_flight: usize, compared: &Compared) -> String {
             times(P50),
             grouped(p99.median),
             times(P99),
-            cpu.median,
-            times(CPU),
             by_role.join(", "),
         );
     }
@@ -118,12 +121,13 @@ fn memory(measured: &Measured) -> String {
     let mut text =
         "| path | PSS idle, MB | × | after the load, MB | × | by process, idle → after |\n|---|---|---|---|---|---|\n"
             .to_owned();
-    for (path, roles) in &measured.memory_idle {
-        let sum = |memory| between_kib(memory, path).map(|kib| kib as f64);
+    let order = measured.cells.values().next().into_iter().flat_map(Compared::paths);
+    for (path, roles) in order.filter_map(|path| Some((path, measured.memory_idle.get(path)?))) {
+        let sum = |memory| between_kib(memory, path).filter(|kib| *kib > 0).map(|kib| kib as f64);
         let floor = |memory| between_kib(memory, FLOOR).map(|kib| kib as f64);
         let cells = [&measured.memory_idle, &measured.memory_after].map(|memory| {
             let ratio = sum(memory).zip(floor(memory)).map(|(own, floor)| own / floor);
-            (sum(memory).map_or("?".to_owned(), mb), ratio.map_or("?".to_owned(), |ratio| format!("{ratio:.1}")))
+            (sum(memory).map_or("–".to_owned(), mb), ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.1}")))
         });
         let after = |role| measured.memory_after.get(path).and_then(|roles| *roles.get(role)?);
         let shown = |kib: Option<u64>| kib.map_or("?".to_owned(), |kib| mb(kib as f64));
