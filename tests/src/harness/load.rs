@@ -54,6 +54,8 @@ pub struct LoadReport {
     pub unanswered: u64,
     /// The longest that an answer took.
     pub slowest: Duration,
+    /// The most processes that saw one call, as its answer says.
+    pub most_attempts: u64,
     /// Why sockets were lost.
     pub disconnects: Vec<String>,
     /// Some answers that are no results.
@@ -187,6 +189,7 @@ fn count(reply: &Value, report: &Mutex<LoadReport>, open: &mut HashMap<String, I
     let verdict = verdict(reply);
     let mut report = held(report);
     report.slowest = report.slowest.max(sent.elapsed());
+    report.most_attempts = report.most_attempts.max(reply["attempts"].as_u64().unwrap_or_default());
     if verdict == "ok" {
         report.ok += 1;
     } else {

@@ -26,7 +26,7 @@ fn h09_kill_of_a_service_under_load_fails_no_call_that_may_be_repeated() {
 
     // As fast as answers come, so that a kill always meets calls on their way.
     let repeatable = Load::start(&mesh, plan("victim", "echo", 8, Duration::ZERO));
-    let once = Load::start(&mesh, plan("victim", "count", 4, Duration::ZERO));
+    let once = Load::start(&mesh, plan("victim", "count", 16, Duration::ZERO));
     let sibling = Load::start(&mesh, plan("sibling", "echo", 2, Duration::from_millis(2)));
     for load in [&repeatable, &once, &sibling] {
         load.wait_for_more(&mesh, BETWEEN_KILLS, SETTLE);
@@ -51,6 +51,9 @@ fn h09_kill_of_a_service_under_load_fails_no_call_that_may_be_repeated() {
         once.errors.keys().all(|code| code == "outcome_unknown"),
         "what may have run has exactly one answer besides a result: {once:?}"
     );
+
+    assert!(once.most_attempts <= 1, "a call that may not be repeated was: {once:?}");
+    assert!(repeatable.most_attempts <= 2, "a call was given to a third process: {repeatable:?}");
 
     // What the server itself wrote down: each result ran once, and what is unknown at most once.
     let runs = fs::read_to_string(&ledger).unwrap().lines().count() as u64;
