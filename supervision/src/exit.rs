@@ -60,6 +60,22 @@ impl ExitReason {
         !matches!(self, Self::Normal | Self::Shutdown)
     }
 
+    /// The reason without what is particular to this end: one of nine words, to count by.
+    #[must_use]
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Shutdown => "shutdown",
+            Self::Error(_) => "error",
+            Self::Panic(_) => "panic",
+            Self::Killed => "killed",
+            Self::StartTimeout => "start_timeout",
+            Self::StartFailed { .. } => "start_failed",
+            Self::Intensity { .. } => "intensity",
+            Self::Stuck => "stuck",
+        }
+    }
+
     pub(crate) fn from_panic(payload: &(dyn Any + Send)) -> Self {
         let text = payload
             .downcast_ref::<&str>()

@@ -29,7 +29,9 @@ pub use life::Life;
 pub use message::{Relay, Supervised, Tracked};
 pub use observer::{ChildEvent, Observer, Transition};
 pub use pulse::Probe;
-pub use registry::{LastExit, MAX_FACTS, NodeState, NodeView, Registry, Restarts, Snapshot, Watchdog, WatchdogConfig};
+pub use registry::{
+    LastExit, MAX_FACTS, NodeState, NodeView, Registry, Restarts, Snapshot, Tally, Watchdog, WatchdogConfig,
+};
 pub use run::{Root, assert_unwind};
 pub use slot::{CallError, Slot, TellError};
 pub use spec::{

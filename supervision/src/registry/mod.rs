@@ -5,6 +5,7 @@
 
 mod node;
 mod render;
+mod tally;
 mod view;
 mod watchdog;
 
@@ -23,10 +24,11 @@ use tokio::sync::watch;
 
 pub use node::{MAX_FACTS, NodeState};
 pub(crate) use node::{Node, Traits};
+pub use tally::Tally;
 pub use view::{LastExit, NodeView, Restarts, Snapshot};
 pub use watchdog::{Watchdog, WatchdogConfig};
 
-use crate::{ChildId, NodePath, sync::lock};
+use crate::{ChildId, ExitReason, NodePath, sync::lock};
 
 /// Where no limit of depth is meant. No tree is that deep.
 const ALL: usize = usize::MAX;
@@ -45,6 +47,7 @@ struct Inner {
     order: AtomicU64,
     roots: Mutex<BTreeMap<u64, Arc<Node>>>,
     index: RwLock<HashMap<Arc<str>, Arc<Node>>>,
+    tally: Mutex<Tally>,
 }
 
 impl Default for Registry {
@@ -62,6 +65,7 @@ impl Registry {
             order: AtomicU64::new(0),
             roots: Mutex::default(),
             index: RwLock::default(),
+            tally: Mutex::default(),
         }))
     }
 
@@ -129,6 +133,12 @@ impl Registry {
         node.is_some()
     }
 
+    /// How incarnations ended since the registry is there, without those of grafted nodes.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        lock(&self.0.tally).clone()
+    }
+
     /// How many nodes there are, without grafted ones.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -143,6 +153,12 @@ impl Registry {
 
     pub(crate) fn changed(&self) {
         self.0.sequence.send_modify(|seq| *seq = seq.wrapping_add(1));
+    }
+
+    /// An incarnation of `node` ended, and `node` is in `state` now.
+    pub(crate) fn ended(&self, node: &Node, exit: &ExitReason, state: NodeState) {
+        node.end(exit, state);
+        lock(&self.0.tally).ended(node.traits.kind, exit, state);
     }
 
     fn find(&self, path: &str) -> Option<Arc<Node>> {

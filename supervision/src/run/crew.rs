@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{Event, Reporter, boundary};
 use crate::{
-    Child, ChildEvent, ChildId, ExitReason, Intensity, Life, NodeState, Observer, Transition,
+    Child, ChildEvent, ChildId, ExitReason, Intensity, Life, NodeState, Observer, Registry, Transition,
     core::{Key, Member, Output, Random},
     registry::{Node, Traits},
     sync::Signal,
@@ -139,14 +139,15 @@ impl Crew {
         let Some(hand) = self.hands.get_mut(&key) else {
             return;
         };
+        let registry = self.life.registry();
         match &transition {
             Transition::Starting => {}
             Transition::Ready => hand.node.enter(NodeState::Running),
             Transition::Stopping => hand.node.enter(NodeState::Stopping),
-            Transition::Restarting { exit, .. } => hand.ended(exit, NodeState::Restarting),
-            Transition::Parked { exit, state } => hand.ended(exit, *state),
-            Transition::Stopped { exit: exit @ ExitReason::Stuck } => hand.ended(exit, NodeState::Stuck),
-            Transition::Stopped { exit } => hand.ended(exit, NodeState::Stopped),
+            Transition::Restarting { exit, .. } => hand.ended(registry, exit, NodeState::Restarting),
+            Transition::Parked { exit, state } => hand.ended(registry, exit, *state),
+            Transition::Stopped { exit: exit @ ExitReason::Stuck } => hand.ended(registry, exit, NodeState::Stuck),
+            Transition::Stopped { exit } => hand.ended(registry, exit, NodeState::Stopped),
         }
         self.told(key, transition);
     }
@@ -182,9 +183,12 @@ impl Crew {
 }
 
 impl Hand {
-    fn ended(&mut self, exit: &ExitReason, state: NodeState) {
-        self.signal = None;
-        self.node.end(exit, state);
+    fn ended(&mut self, registry: &Registry, exit: &ExitReason, state: NodeState) {
+        match self.signal.take() {
+            Some(_) => registry.ended(&self.node, exit, state),
+            // It had ended before, and now nobody starts it again.
+            None => self.node.end(exit, state),
+        }
     }
 }
 
@@ -194,7 +198,7 @@ impl Drop for Crew {
         for hand in self.hands.values_mut() {
             if let Some(signal) = hand.signal.take() {
                 signal.kill();
-                hand.node.end(&ExitReason::Killed, NodeState::Stopped);
+                self.life.registry().ended(&hand.node, &ExitReason::Killed, NodeState::Stopped);
                 killed = true;
             }
             if !self.fixed {

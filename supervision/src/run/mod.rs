@@ -58,7 +58,7 @@ impl Reporter {
         match self {
             Self::Loop(tx, key) => drop(tx.send(Event::Down { key: *key, generation, exit })),
             Self::Root(tx, registry, node) => {
-                node.end(&exit, NodeState::Stopped);
+                registry.ended(node, &exit, NodeState::Stopped);
                 registry.changed();
                 tx.send_replace(RootState::Ended(exit));
             }

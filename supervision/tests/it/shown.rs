@@ -1,9 +1,11 @@
 //! H06: the tree that is shown is the tree that runs.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use supervision::{
-    Ack, Child, ChildEvent, ChildSpec, ExitReason, NodePath, NodeView, Observer, Registry, Slot, Transition,
+    Ack, Child, ChildEvent, ChildSpec, Dynamic, ExitReason, Intensity, NodePath, NodeView, Observer, Registry, Slot,
+    Transition,
 };
 
 use crate::support::*;
@@ -109,6 +111,37 @@ fn h06_foreign_nodes_are_shown_where_they_are_grafted() {
         assert!(registry.graft(&link, foreign.snapshot().roots));
         assert_eq!(state(&registry, "link/runner"), "running");
         assert_eq!(state(&registry, "link/services/time"), "running");
+    });
+}
+
+#[test]
+fn h06_what_ended_is_counted_by_kind_and_reason_and_each_once() {
+    paused(async {
+        let (slot, set) = (Slot::new(), Dynamic::new());
+        let tree = one_for_one().child(puppet("a", &slot)).child(Child::dynamic(ChildSpec::new("set"), &set));
+        let (root, registry) = up(tree).await;
+        slot.call(Burst, PATIENCE).await.unwrap_err();
+        slot.up(PATIENCE).await.unwrap();
+        let spec = ChildSpec::new("b").kind("worker").intensity(Intensity::new(0, Duration::from_secs(1)));
+        let failing = Child::task(spec, |life| async move {
+            life.ready();
+            ExitReason::Error("as it must".into())
+        });
+        set.start(failing).await.unwrap();
+        until_state(&registry, "set/b", "crashed").await;
+        // Stopped after it was parked: it does not end a second time.
+        set.stop(&id("b")).await.unwrap();
+        root.shutdown().await;
+        let tally = registry.tally();
+        assert_eq!(tally.restarts.into_iter().collect::<Vec<_>>(), [("actor", 1)]);
+        let exits = [
+            (("actor", "panic"), 1),
+            (("actor", "shutdown"), 1),
+            (("dynamic", "shutdown"), 1),
+            (("supervisor", "shutdown"), 1),
+            (("worker", "error"), 1),
+        ];
+        assert_eq!(tally.exits.into_iter().collect::<Vec<_>>(), exits);
     });
 }
 
