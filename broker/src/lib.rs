@@ -7,6 +7,7 @@ pub mod config;
 pub mod drain;
 pub mod http;
 pub mod mesh;
+pub mod metrics;
 pub mod runners;
 pub mod store;
 pub mod tree;
@@ -23,8 +24,9 @@ use supervision::{ExitReason, Registry, WatchdogConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 use config::Config;
-use http::Http;
+use http::{Gauges, Http};
 use mesh::Meshes;
+use metrics::{Metrics, MetricsError};
 use runners::{RunnerConfig, Runners};
 use store::{DirLock, Founded, OpenError, Store, StoreError};
 use tree::Parts;
@@ -85,6 +87,9 @@ pub enum BrokerError {
     /// Signals could not be listened for.
     #[error("signals cannot be received: {0}")]
     Signals(#[source] std::io::Error),
+    /// The metrics could not be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// The watchdog's thread could not be started.
     #[error("the watchdog cannot be started: {0}")]
     Watchdog(#[source] std::io::Error),
@@ -105,16 +110,18 @@ pub fn run(options: Options) -> Result<(), BrokerError> {
 async fn live(options: Options) -> Result<(), BrokerError> {
     let mut signals = Signals::listen()?;
     let listener = bind(options.config.listen)?;
+    let metrics = Arc::new(Metrics::new()?);
     let store = Store::open(&options.lock).await?;
+    store.measure(metrics.store.clone());
     let at_rest =
         vault::open(options.config.encryption_key.as_ref().map(SecretString::expose), options.lock.dir(), &store)
             .await?;
     let epoch = store.next_epoch().await?;
     let registry = Registry::new();
     let _watchdog = registry.watchdog(WatchdogConfig::default()).map_err(BrokerError::Watchdog)?;
-    let runners = Runners::new(options.runners.iter().map(|runner| runner.name.clone()));
+    let runners = Runners::new(options.runners.iter().map(|runner| runner.name.clone()), &metrics);
     let max_services = options.config.max_services_per_mesh;
-    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), max_services);
+    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), Arc::clone(&metrics), max_services);
     let address =
         listener.local_addr().map_err(|source| BrokerError::Listen { address: options.config.listen, source })?;
     let http = web::Data::new(Http {
@@ -127,6 +134,9 @@ async fn live(options: Options) -> Result<(), BrokerError> {
         registry: registry.clone(),
         meshes: meshes.clone(),
         runners: runners.clone(),
+        gauges: Gauges::new(&metrics, &options.build, epoch, &runners),
+        tree_waiters: Arc::default(),
+        metrics,
         max_message_bytes: usize::try_from(options.config.max_message_bytes).unwrap_or(usize::MAX),
         max_connections_per_mesh: usize::try_from(options.config.max_connections_per_mesh).unwrap_or(usize::MAX),
         behind_proxy: options.config.behind_proxy,

@@ -6,6 +6,7 @@
 
 mod auth;
 mod health;
+mod metrics;
 mod serve;
 pub mod session;
 mod spec;
@@ -21,8 +22,10 @@ use protocol::SecretString;
 use supervision::Registry;
 
 use crate::mesh::Meshes;
+use crate::metrics::Metrics;
 use crate::runners::Runners;
 
+pub use metrics::Gauges;
 pub use spec::child;
 
 /// What the endpoints need.
@@ -37,6 +40,12 @@ pub struct Http {
     pub meshes: Meshes,
     /// The runners.
     pub runners: Runners,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is read when somebody asks for the metrics.
+    pub gauges: Gauges,
+    /// Requests for the tree that wait for a change.
+    pub tree_waiters: Arc<AtomicUsize>,
     /// Largest frame of a peer, bytes.
     pub max_message_bytes: usize,
     /// Sockets a mesh may have.
@@ -60,5 +69,6 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/ready", web::get().to(health::ready))
         .route("/health/{path:.*}", web::get().to(health::node))
         .route("/tree", web::get().to(tree::tree))
+        .route("/metrics", web::get().to(metrics::metrics))
         .route("/ws", web::get().to(session::upgrade));
 }

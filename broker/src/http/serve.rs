@@ -10,12 +10,14 @@ use actix_http::HttpService;
 use actix_service::{Service, ServiceFactory, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, web};
+use meter::{Counters, UPKEEP_EVERY};
 use supervision::{ExitReason, Life};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{Http, routes};
+use crate::metrics::Limit;
 
 /// Connections that are served at a time; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 16_384;
@@ -39,6 +41,8 @@ pub(super) struct Connection {
     pub(super) closing: CancellationToken,
     /// All of them are to end.
     pub(super) ending: CancellationToken,
+    /// What limits refuse on it.
+    pub(super) limits: Counters<Limit>,
 }
 
 impl Connection {
@@ -86,12 +90,18 @@ pub(super) async fn run(http: web::Data<Http>, bound: std::io::Result<TcpListene
     life.ready();
     let ending = CancellationToken::new();
     let mut connections = JoinSet::new();
+    let mut upkeep = tokio::time::interval(UPKEEP_EVERY);
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, peer)) => {
                     let service = std::rc::Rc::clone(&service);
-                    connections.spawn_local(serve(service, stream, peer, ending.clone()));
+                    let connection = Connection {
+                        ending: ending.clone(),
+                        limits: http.metrics.limits.clone(),
+                        ..Connection::default()
+                    };
+                    connections.spawn_local(serve(service, stream, peer, connection));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -99,6 +109,7 @@ pub(super) async fn run(http: web::Data<Http>, bound: std::io::Result<TcpListene
                 }
             },
             Some(_) = connections.join_next() => {}
+            _ = upkeep.tick() => http.metrics.exposition.upkeep(),
             () = life.stopping() => break,
         }
     }
@@ -110,7 +121,7 @@ pub(super) async fn run(http: web::Data<Http>, bound: std::io::Result<TcpListene
     ExitReason::Shutdown
 }
 
-async fn serve<S, E>(service: std::rc::Rc<S>, stream: TcpStream, peer: SocketAddr, ending: CancellationToken)
+async fn serve<S, E>(service: std::rc::Rc<S>, stream: TcpStream, peer: SocketAddr, connection: Connection)
 where
     S: Service<TcpStream, Error = E>,
     E: std::fmt::Debug,
@@ -119,7 +130,6 @@ where
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "no TCP_NODELAY");
     }
-    let connection = Connection { ending, ..Connection::default() };
     let served = CONNECTION.scope(connection.clone(), service.call(stream));
     tokio::select! {
         ended = served => if let Err(error) = ended {

@@ -1,5 +1,6 @@
 //! Lets a client into a mesh: every check of a hello, in one place.
 
+use meter::Counters;
 use protocol::identity::{HelloClaim, SessionClaim, TrustError};
 use protocol::validate;
 use protocol::wire::{ErrorCode, Hello, SessionKind};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use super::peer::{About, Kind, Presence};
 use super::scope::Principal;
 use super::{MeshContext, Meshes};
+use crate::metrics::Limit;
 use crate::store::{Sighting, UtcMs};
 
 /// Groups of one session.
@@ -57,7 +59,8 @@ impl From<TrustError> for Refusal {
 pub async fn admit(meshes: &Meshes, hello: Hello, max_connections: usize) -> Result<Admitted, Refusal> {
     let now = UtcMs::now();
     let now_ms = u64::try_from(now.as_ms()).unwrap_or_default();
-    bounded(&hello)?;
+    let limits = &meshes.metrics().limits;
+    bounded(&hello, limits)?;
     // One answer for no mesh, no member and another's id: who knocks learns nothing.
     let stranger = || refuse(ErrorCode::Unauthorized, "not a member of this mesh");
     let mesh = hello.mesh_id.parse().ok().and_then(|id| meshes.get(&id)).ok_or_else(stranger)?;
@@ -82,6 +85,7 @@ pub async fn admit(meshes: &Meshes, hello: Hello, max_connections: usize) -> Res
         return Err(refuse(ErrorCode::Replayed, "this hello was seen before"));
     }
     if mesh.peers.ids().len() >= max_connections {
+        limits.count(Limit::ConnectionsPerMesh);
         return Err(refuse(ErrorCode::Capacity, "MAX_CONNECTIONS_PER_MESH is reached"));
     }
     let named = hello.display_name.as_deref().and_then(|name| validate::display_name(name).ok());
@@ -96,19 +100,22 @@ pub async fn admit(meshes: &Meshes, hello: Hello, max_connections: usize) -> Res
     Ok(Admitted { mesh, presence })
 }
 
-fn bounded(hello: &Hello) -> Result<(), Refusal> {
+fn bounded(hello: &Hello, limits: &Counters<Limit>) -> Result<(), Refusal> {
     let texts = [&hello.mesh_id, &hello.member_id, &hello.session_id, &hello.cwd];
     let optional = [&hello.display_name, &hello.hostname, &hello.channel, &hello.model];
     let names = hello.groups.iter().map(|group| &group.name).chain(&hello.capabilities);
     let long =
         texts.into_iter().chain(optional.into_iter().flatten()).chain(names).any(|text| text.len() > MAX_TEXT_BYTES);
     if long {
+        limits.count(Limit::HelloTextBytes);
         return Err(refuse(ErrorCode::Malformed, format!("a text is longer than {MAX_TEXT_BYTES} bytes")));
     }
     if hello.groups.len() > MAX_GROUPS {
+        limits.count(Limit::SessionGroups);
         return Err(refuse(ErrorCode::Malformed, format!("`groups` has more than {MAX_GROUPS} of them")));
     }
     if hello.capabilities.len() > MAX_CAPABILITIES {
+        limits.count(Limit::SessionCapabilities);
         return Err(refuse(ErrorCode::Malformed, format!("`capabilities` has more than {MAX_CAPABILITIES} of them")));
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use meter::Counters;
 use protocol::link::FailCode;
 use supervision::{CallError, ChildEvent, ChildId, Dynamic, Observer, StartError, Transition};
 
@@ -13,6 +14,7 @@ use super::MeshContext;
 use super::scope::{Principal, Verb, may};
 use super::service::desk::Phase;
 use super::service::{self, Deploy, DeployRequest, News, Refused, ServiceCell, Teller, Undeploy, View};
+use crate::metrics::Limit;
 use crate::runners::{Link, ServiceKey};
 use crate::store::StoreError;
 
@@ -31,10 +33,11 @@ pub struct Services {
     set: Dynamic,
     cells: RwLock<BTreeMap<String, Arc<ServiceCell>>>,
     loaded: AtomicBool,
+    limits: Counters<Limit>,
 }
 
 impl Services {
-    pub(super) fn new(mesh: Weak<MeshContext>) -> Self {
+    pub(super) fn new(mesh: Weak<MeshContext>, limits: Counters<Limit>) -> Self {
         let seeded = mesh.clone();
         let parked = Arc::new(CloseParked(mesh.clone()));
         let set = Dynamic::new().observe(parked).seed(move |_| {
@@ -46,7 +49,7 @@ impl Services {
                 }
             }
         });
-        Self { mesh, set, cells: RwLock::default(), loaded: AtomicBool::new(false) }
+        Self { mesh, set, cells: RwLock::default(), loaded: AtomicBool::new(false), limits }
     }
 
     /// The set that carries the services, for the tree.
@@ -88,7 +91,8 @@ impl Services {
 
     fn enter(&self, name: &str) -> Arc<ServiceCell> {
         let mut cells = self.cells.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(cells.entry(name.to_owned()).or_insert_with(|| Arc::new(ServiceCell::new(name.to_owned()))))
+        let new = || Arc::new(ServiceCell::new(name.to_owned(), self.limits.clone()));
+        Arc::clone(cells.entry(name.to_owned()).or_insert_with(new))
     }
 
     /// The service of this name, whoever asks.

@@ -5,10 +5,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use meter::Counters;
 use supervision::{ExitReason, Life};
 use tokio::sync::mpsc;
 
 use super::MeshContext;
+use crate::metrics::Limit;
 use crate::store::{MAX_EVENT_BATCH, NewServiceEvent};
 
 /// Transitions that may wait to be written.
@@ -17,19 +19,21 @@ const MAX_WAITING: usize = 4_096;
 /// Takes transitions in; never blocks.
 pub struct Journal {
     entries: mpsc::Sender<NewServiceEvent>,
+    limits: Counters<Limit>,
     /// Held by the writer while it lives; here between two of its lives.
     unread: Arc<Mutex<Option<mpsc::Receiver<NewServiceEvent>>>>,
 }
 
 impl Journal {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(limits: Counters<Limit>) -> Self {
         let (entries, unread) = mpsc::channel(MAX_WAITING);
-        Self { entries, unread: Arc::new(Mutex::new(Some(unread))) }
+        Self { entries, limits, unread: Arc::new(Mutex::new(Some(unread))) }
     }
 
     /// Enters a transition.
     pub fn write(&self, event: NewServiceEvent) {
         if self.entries.try_send(event).is_err() {
+            self.limits.count(Limit::JournalQueue);
             tracing::warn!("the journal is full: a transition is not written down");
         }
     }

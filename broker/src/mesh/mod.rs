@@ -22,6 +22,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use supervision::{Dynamic, Slot};
 
+use crate::metrics::Metrics;
 use crate::runners::{Link, LinkEvent, LinkObserver, Runners, ServiceKey};
 use crate::store::{Mesh, MeshId, Store, StoreError};
 use crate::vault::AtRest;
@@ -49,6 +50,8 @@ pub struct MeshContext {
     pub at_rest: Arc<AtRest>,
     /// The runners.
     pub runners: Runners,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     /// The mesh's own actor.
     pub presence: Slot<MeshActor>,
     /// Where transitions are written down.
@@ -71,6 +74,7 @@ struct Inner {
     store: Store,
     at_rest: Arc<AtRest>,
     runners: Runners,
+    metrics: Arc<Metrics>,
     max_services: u32,
     set: Dynamic,
     by_id: RwLock<HashMap<MeshId, Arc<MeshContext>>>,
@@ -80,7 +84,7 @@ struct Inner {
 impl Meshes {
     /// No mesh yet; [`Meshes::load`] brings up those in the store.
     #[must_use]
-    pub fn new(store: Store, at_rest: Arc<AtRest>, runners: Runners, max_services: u32) -> Self {
+    pub fn new(store: Store, at_rest: Arc<AtRest>, runners: Runners, metrics: Arc<Metrics>, max_services: u32) -> Self {
         let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
             let seeded = weak.clone();
             let set = Dynamic::new().seed(move |_| {
@@ -96,6 +100,7 @@ impl Meshes {
                 store,
                 at_rest,
                 runners: runners.clone(),
+                metrics,
                 max_services,
                 set,
                 by_id: RwLock::default(),
@@ -117,6 +122,12 @@ impl Meshes {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
 
     /// The mesh with this id.
@@ -150,14 +161,15 @@ impl Meshes {
 
     fn enter(&self, mesh: Mesh) -> Arc<MeshContext> {
         let context = Arc::new_cyclic(|weak| MeshContext {
-            services: Services::new(weak.clone()),
+            services: Services::new(weak.clone(), self.inner.metrics.limits.clone()),
             id: mesh.id.clone(),
             slug: mesh.slug,
             store: self.inner.store.clone(),
             at_rest: Arc::clone(&self.inner.at_rest),
             runners: self.inner.runners.clone(),
+            metrics: Arc::clone(&self.inner.metrics),
             presence: Slot::new(),
-            journal: Journal::new(),
+            journal: Journal::new(self.inner.metrics.limits.clone()),
             peers: Dynamic::new(),
             max_services: self.inner.max_services,
         });

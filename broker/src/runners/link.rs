@@ -15,6 +15,7 @@ use tokio::sync::{Notify, oneshot};
 use super::board::{Board, ServiceKey};
 pub use super::table::{CallOutcome, CallSink};
 use super::table::{CommandReply, Table};
+use crate::metrics::{Limit, LinkMeter};
 
 /// Longest wait for the end of a command that changes something; a stop has all of its own limits inside this. Then it
 /// is given again.
@@ -76,6 +77,7 @@ pub struct Link {
 
 struct Shared {
     name: String,
+    meter: LinkMeter,
     observer: Arc<OnceLock<Arc<dyn LinkObserver>>>,
     inner: Mutex<Inner>,
     outgoing: Notify,
@@ -96,14 +98,26 @@ struct Connection {
 }
 
 impl Link {
-    pub(super) fn new(name: String, observer: Arc<OnceLock<Arc<dyn LinkObserver>>>) -> Self {
-        Self { shared: Arc::new(Shared { name, observer, inner: Mutex::default(), outgoing: Notify::new() }) }
+    pub(super) fn new(name: String, observer: Arc<OnceLock<Arc<dyn LinkObserver>>>, meter: LinkMeter) -> Self {
+        Self { shared: Arc::new(Shared { name, meter, observer, inner: Mutex::default(), outgoing: Notify::new() }) }
     }
 
     /// The runner's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared.name
+    }
+
+    /// What is counted of it.
+    #[must_use]
+    pub fn meter(&self) -> &LinkMeter {
+        &self.shared.meter
+    }
+
+    /// Bytes that wait to be written to the runner.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.lock().connection.as_ref().map_or(0, |connection| connection.mux.outbox.queued_bytes())
     }
 
     /// True while connected and the board holds a complete report of this connection.
@@ -230,16 +244,17 @@ impl Link {
         header: impl FnOnce(u64, &dyn Fn(String) -> Fence) -> Header,
     ) -> Result<CommandReply, NotUp> {
         let (reply, answer) = oneshot::channel();
+        let full = |_: &NotUp| self.meter().limits.count(Limit::LinkQueue);
         let asked = {
             let mut inner = self.lock();
             let Inner { connection, table, .. } = &mut *inner;
             let connection = connection.as_mut().ok_or(NotUp::Down)?;
-            let cmd = table.enter_command(reply).ok_or(NotUp::Full)?;
+            let cmd = table.enter_command(reply).ok_or(NotUp::Full).inspect_err(full)?;
             let (store, epoch) = (connection.store.clone(), connection.epoch);
             let fence = move |deployment| Fence { store: store.clone(), epoch, deployment };
             if connection.mux.outbox.push(&header(cmd, &fence), Bytes::new()).is_err() {
                 table.forget(cmd);
-                return Err(NotUp::Full);
+                return Err(NotUp::Full).inspect_err(full);
             }
             Asked { link: self, cmd }
         };
@@ -282,6 +297,7 @@ impl Link {
             && connection.mux.outbox.push(header, Bytes::new()).is_err()
         {
             // Only cancellations come this way: advice to a runner that is far behind.
+            self.meter().limits.count(Limit::LinkQueue);
             tracing::warn!(runner = self.name(), "the link's queue is full, a frame was dropped");
         }
         drop(inner);
@@ -318,6 +334,7 @@ impl Link {
 
     /// Takes a report onto the board and tells the observer.
     pub(super) fn reported(&self, report: protocol::link::Report) {
+        self.meter().reports.increment(1);
         let (first, changed) = {
             let mut inner = self.lock();
             let first = !inner.board.is_complete();

@@ -2,7 +2,7 @@
 use super::*;
 
 fn connected() -> Link {
-    let link = Link::new("r".to_owned(), Arc::default());
+    let link = Link::new("r".to_owned(), Arc::default(), crate::metrics::LinkMeter::default());
     link.connected("store".to_owned(), 1);
     link
 }

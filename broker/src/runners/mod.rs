@@ -20,6 +20,8 @@ pub use table::CommandReply;
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
+use crate::metrics::Metrics;
+
 /// Every runner this broker knows, by name. Cheap to clone; outlives restarts of the links.
 #[derive(Clone)]
 pub struct Runners {
@@ -30,9 +32,10 @@ pub struct Runners {
 impl Runners {
     /// One link per configured runner, none of them connected yet.
     #[must_use]
-    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(names: impl IntoIterator<Item = String>, metrics: &Metrics) -> Self {
         let observer = Arc::new(OnceLock::new());
-        let links = names.into_iter().map(|name| (name.clone(), Link::new(name, Arc::clone(&observer)))).collect();
+        let link = |name: String| Link::new(name.clone(), Arc::clone(&observer), metrics.link(&name));
+        let links = names.into_iter().map(|name| (name.clone(), link(name))).collect();
         Self { links: Arc::new(links), observer }
     }
 

@@ -193,6 +193,7 @@ async fn write(link: &Link, mut sink: SplitSink<Socket, Message>) -> ExitReason 
 
 async fn flush(link: &Link, sink: &mut SplitSink<Socket, Message>) -> Result<(), String> {
     while let Some(frame) = link.next_frame() {
+        link.meter().sent(frame.len());
         in_time(sink.feed(Message::Binary(frame))).await?;
     }
     in_time(sink.flush()).await
@@ -238,6 +239,7 @@ async fn read(link: &Link, life: &Life, mut stream: SplitStream<Socket>) -> Exit
 }
 
 fn take(link: &Link, life: &Life, bytes: bytes::Bytes) -> Result<(), String> {
+    link.meter().received(bytes.len());
     let received = link.receive(bytes).map_err(|error| format!("a frame of the runner is wrong: {error}"))?;
     let Some(delivered) = received else {
         return Ok(());

@@ -15,8 +15,8 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use diesel::{ConnectionError, ConnectionResult, SqliteConnection};
 use diesel_async::pooled_connection::bb8::{Pool as Bb8, PooledConnection};
@@ -30,6 +30,7 @@ use tokio::sync::{Semaphore, TryAcquireError, oneshot};
 use super::column::StoreId;
 use super::error::{OpenError, StoreError};
 use super::lock::DirLock;
+use crate::metrics::{Limit, StoreEnd, StoreMeter};
 
 /// Operations that may wait or run at once.
 pub const MAX_PENDING_OPERATIONS: u32 = 4_096;
@@ -120,6 +121,7 @@ pub(super) struct Inner {
     pub(super) id: StoreId,
     admission: Arc<Semaphore>,
     runtime: Runtime,
+    meter: OnceLock<StoreMeter>,
     /// While connections are open, the directory stays ours.
     _lock: DirLock,
 }
@@ -158,6 +160,7 @@ impl Store {
                 id,
                 admission: Arc::new(Semaphore::new(permits)),
                 runtime,
+                meter: OnceLock::new(),
                 _lock: lock.clone(),
             }),
         })
@@ -193,22 +196,74 @@ impl Store {
         settled("close the database", folded.await)
     }
 
+    /// Says with what operations are counted; once.
+    pub fn measure(&self, meter: StoreMeter) {
+        if self.inner.meter.set(meter).is_err() {
+            tracing::error!("a second meter of the store was refused");
+        }
+    }
+
+    /// Operations that run or wait.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        let all = usize::try_from(MAX_PENDING_OPERATIONS).unwrap_or(Semaphore::MAX_PERMITS);
+        all.saturating_sub(self.inner.admission.available_permits())
+    }
+
     /// Runs an operation on the store's own runtime, to its end, whatever becomes of the caller.
     pub(super) async fn run<T, F>(&self, operation: &'static str, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,
     {
+        let began = Instant::now();
         let permit = Arc::clone(&self.inner.admission).try_acquire_owned().map_err(|e| match e {
             TryAcquireError::NoPermits => StoreError::Overloaded,
             TryAcquireError::Closed => StoreError::Closed,
-        })?;
+        });
+        let permit = permit.inspect_err(|error| self.count(Some(error), began))?;
+        let counting = self.clone();
         let task = self.inner.runtime.handle.spawn(async move {
             let answer = work.await;
             drop(permit);
+            // Here, where it is not given up with its caller.
+            counting.count(answer.as_ref().err(), began);
             answer
         });
-        settled(operation, task.await)
+        let ended = task.await;
+        if ended.is_err() {
+            self.ended(StoreEnd::Failed, began);
+        }
+        settled(operation, ended)
+    }
+
+    fn ended(&self, end: StoreEnd, began: Instant) {
+        if let Some(meter) = self.inner.meter.get() {
+            meter.ended(end, began);
+        }
+    }
+
+    fn count(&self, error: Option<&StoreError>, began: Instant) {
+        let Some(meter) = self.inner.meter.get() else { return };
+        let end = match error {
+            None => StoreEnd::Done,
+            Some(StoreError::Overloaded) => {
+                meter.limits.count(Limit::StoreQueue);
+                StoreEnd::Busy
+            }
+            Some(StoreError::Busy { .. }) => {
+                meter.limits.count(Limit::StoreWaitingTime);
+                StoreEnd::Busy
+            }
+            Some(
+                StoreError::NotFound { .. }
+                | StoreError::Taken { .. }
+                | StoreError::Limit { .. }
+                | StoreError::Superseded { .. },
+            ) => StoreEnd::Refused,
+            Some(StoreError::Closed | StoreError::Lost { .. } | StoreError::Database { .. }) => StoreEnd::Failed,
+        };
+        meter.ended(end, began);
     }
 }
 

@@ -7,9 +7,10 @@ use tokio::time::timeout;
 
 use super::{Broker, OPERATOR_TOKEN, SOON};
 
-/// Status and body.
+/// Status, body, and the body as it came.
 pub(crate) struct Answer {
     pub(crate) status: u16,
+    pub(crate) text: String,
     pub(crate) body: Value,
 }
 
@@ -41,5 +42,5 @@ pub(crate) async fn get_bytes(broker: &Broker, path: &str, headers: &[u8]) -> An
     let answer = timeout(SOON, asked).await.expect("an answer comes soon");
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, body: serde_json::from_str(body).unwrap_or(Value::Null) }
+    Answer { status, text: body.to_owned(), body: serde_json::from_str(body).unwrap_or(Value::Null) }
 }

@@ -98,7 +98,7 @@ async fn beyond_liveness_one_must_be_an_operator() {
         "Authorization: Basic operator-token-of-the-tests",
         "Authorization: operator-token-of-the-tests",
     ];
-    for path in ["/tree", "/health/store", "/health/none"] {
+    for path in ["/tree", "/metrics", "/health/store", "/health/none"] {
         for header in wrong {
             let refused = get(&broker, path, &[header]).await;
             assert_eq!((refused.status, &refused.body["error"]), (401, &json!("unauthorized")), "{path} {header}");
@@ -121,7 +121,7 @@ async fn a_foreign_page_reaches_nothing() {
         &[&own, "Origin: null"],
         &[&own, "Origin: http://127.0.0.1.evil.example:7900"],
     ];
-    for path in ["/tree", "/health/store", "/ws"] {
+    for path in ["/tree", "/metrics", "/health/store", "/ws"] {
         for headers in foreign {
             let refused = get(&broker, path, headers).await;
             assert_eq!((refused.status, &refused.body["error"]), (403, &json!("foreign_host")), "{path} {headers:?}");

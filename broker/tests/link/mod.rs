@@ -22,16 +22,16 @@ fn deploy_with(name: &str, members: Value) -> Value {
     message
 }
 
-fn undeploy(name: &str) -> Value {
+pub(crate) fn undeploy(name: &str) -> Value {
     json!({ "type": "mcp_undeploy", "server_name": name })
 }
 
-fn call(name: &str, tool: &str) -> Value {
+pub(crate) fn call(name: &str, tool: &str) -> Value {
     json!({ "type": "mcp_call", "serverName": name, "toolName": tool, "args": { "a": 1 } })
 }
 
 /// A broker with a runner that is up, and a session of the owner.
-async fn world() -> (Broker, FakeRunner, Conn, Client) {
+pub(crate) async fn world() -> (Broker, FakeRunner, Conn, Client) {
     let (broker, runner) = Broker::with_runner().await;
     let link = runner.accept_with(Vec::new()).await;
     let client = Client::join(&broker, OWNER).await;
@@ -40,7 +40,7 @@ async fn world() -> (Broker, FakeRunner, Conn, Client) {
 }
 
 /// Deploys a service that comes up with these tools; its deployment's id.
-async fn up(client: &mut Client, link: &Conn, message: Value, tools: Vec<protocol::link::Tool>) -> String {
+pub(crate) async fn up(client: &mut Client, link: &Conn, message: Value, tools: Vec<protocol::link::Tool>) -> String {
     let request = client.request(message).await;
     let id = link.bring_up(tools).await;
     let outcome = client.outcome(&request).await;

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
 use actix_web::web;
-use broker::http::Http;
+use broker::http::{Gauges, Http};
 use broker::mesh::Meshes;
+use broker::metrics::Metrics;
 use broker::runners::Runners;
 use broker::store::Store;
 use broker::store::first_start;
@@ -28,8 +29,9 @@ async fn the_brokers_tree_as_specified() {
     first_start::create(&lock, None).await.unwrap();
     let store = Store::open(&lock).await.unwrap();
     let at_rest = vault::open(Some(&"11".repeat(32)), lock.dir(), &store).await.unwrap();
-    let runners = Runners::new(["local".to_owned()]);
-    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), 20);
+    let metrics = Arc::new(Metrics::new().unwrap());
+    let runners = Runners::new(["local".to_owned()], &metrics);
+    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), Arc::clone(&metrics), 20);
     let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let http = web::Data::new(Http {
         address: listener.local_addr().unwrap(),
@@ -37,6 +39,9 @@ async fn the_brokers_tree_as_specified() {
         registry: Registry::new(),
         meshes: meshes.clone(),
         runners: runners.clone(),
+        gauges: Gauges::new(&metrics, "", 1, &runners),
+        tree_waiters: Arc::default(),
+        metrics,
         max_message_bytes: 1_024,
         max_connections_per_mesh: 1,
         behind_proxy: false,

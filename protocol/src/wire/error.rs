@@ -152,6 +152,17 @@ pub struct WireError {
     pub message: String,
     /// The request's id, if one could be found.
     pub req_id: Option<String>,
+    /// The limit that it is over, if that is why.
+    pub limit: Option<WireLimit>,
+}
+
+/// A limit that is judged while a frame is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireLimit {
+    /// Levels of nesting.
+    Depth,
+    /// Bytes of a `_reqId`.
+    ReqIdBytes,
 }
 
 impl WireError {

@@ -22,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use client::{
     ClientMessage, Group, Hello, McpCall, McpCancel, McpDeploy, McpLogs, McpSchema, PeerType, ServerName, SessionKind,
 };
-pub use error::{ErrorCode, WireError};
+pub use error::{ErrorCode, WireError, WireLimit};
 pub use parse::{parse, parse_reply};
 pub use server::{
     CallErrorCode, ErrorMessage, HelloAck, McpCallResult, McpCatalogResult, McpDeployStatus, McpLogsResult,

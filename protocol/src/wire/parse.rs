@@ -8,6 +8,7 @@ use serde_json::error::Category;
 use super::scan::{self, Survey};
 use super::{
     ClientMessage, Envelope, ErrorCode, MAX_DEPTH, MAX_REQ_ID_BYTES, Reply, Request, ServerMessage, WireError,
+    WireLimit,
 };
 use crate::validate;
 
@@ -45,13 +46,15 @@ fn read<'a, M>(
     let long_id = req_id.as_ref().is_some_and(|id| id.len() > MAX_REQ_ID_BYTES);
     let frame = Frame { text, req_id: req_id.filter(|_| !long_id) };
     if depth > MAX_DEPTH {
-        return Err(frame.refuse(ErrorCode::BadJson, format!("nested deeper than {MAX_DEPTH} levels")));
+        let refused = frame.refuse(ErrorCode::BadJson, format!("nested deeper than {MAX_DEPTH} levels"));
+        return Err(WireError { limit: Some(WireLimit::Depth), ..refused });
     }
     if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
         return Err(frame.refuse(ErrorCode::BadJson, "a frame is one JSON object".to_owned()));
     }
     if long_id {
-        return Err(frame.refuse(ErrorCode::BadRequest, format!("`_reqId` is longer than {MAX_REQ_ID_BYTES} bytes")));
+        let words = format!("`_reqId` is longer than {MAX_REQ_ID_BYTES} bytes");
+        return Err(WireError { limit: Some(WireLimit::ReqIdBytes), ..frame.refuse(ErrorCode::BadRequest, words) });
     }
     let kind = frame.kind(kind)?;
     match by_type(&kind, text) {
@@ -128,7 +131,12 @@ impl<'a> Frame<'a> {
     }
 
     fn refuse(&self, code: ErrorCode, message: String) -> WireError {
-        WireError { code, message: validate::cleaned(&message), req_id: self.req_id.as_deref().map(str::to_owned) }
+        WireError {
+            code,
+            message: validate::cleaned(&message),
+            req_id: self.req_id.as_deref().map(str::to_owned),
+            limit: None,
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use meter::Counters;
 use protocol::link::{FailCode, ReplyOutcome};
 use protocol::wire::{CallErrorCode, ErrorCode, McpCall, McpCallResult, ServerMessage};
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use crate::mesh::MeshContext;
 use crate::mesh::peer::{Outlet as _, reply};
 use crate::mesh::scope::{Principal, Verb};
 use crate::mesh::service::{Call, ServiceCell, Ticket};
+use crate::metrics::{CallMeter, Limit, Metrics};
 use crate::runners::CallOutcome;
 
 /// Calls of one session that may be under way or wait: 64 and 256.
@@ -29,6 +31,8 @@ const MAX_CALL_ID_BYTES: usize = 256;
 pub(super) struct Calls {
     outlet: PortOutlet,
     open: Arc<Mutex<Open>>,
+    meter: CallMeter,
+    limits: Counters<Limit>,
 }
 
 /// Those that have no answer yet.
@@ -47,12 +51,13 @@ struct OpenCall {
 }
 
 impl Calls {
-    pub(super) fn new(outlet: PortOutlet) -> Self {
-        Self { outlet, open: Arc::default() }
+    pub(super) fn new(outlet: PortOutlet, metrics: &Metrics) -> Self {
+        Self { outlet, open: Arc::default(), meter: metrics.calls.clone(), limits: metrics.limits.clone() }
     }
 
     /// Takes a call in; its one answer goes to the outlet.
     pub(super) fn call(&self, mesh: &MeshContext, who: &Principal, call: McpCall<'_>, req_id: Option<&str>) {
+        let began = self.meter.begun();
         let cell = match mesh.services.find(&call.server_name, who, Verb::Call) {
             Ok((cell, _)) => cell,
             Err(refused) => return self.refuse(ErrorCode::NotFound, refused.to_string(), req_id),
@@ -61,11 +66,15 @@ impl Calls {
         let opened = OpenCall { ticket: ticket.clone(), cell: Arc::clone(&cell), call_id: call.call_id };
         let number = match self.lock().enter(opened) {
             Ok(number) => number,
-            Err((code, words)) => return self.refuse(code, words, req_id),
+            Err((limit, code, words)) => {
+                limit.into_iter().for_each(|limit| self.limits.count(limit));
+                return self.refuse(code, words, req_id);
+            }
         };
         let (calls, req_id) = (self.clone(), req_id.map(str::to_owned));
         let sink = Box::new(move |outcome: CallOutcome| {
             calls.lock().leave(number);
+            calls.meter.answered(&outcome.outcome, began);
             calls.outlet.send(result_frame(outcome, req_id.as_deref()));
         });
         cell.desk.submit(Call {
@@ -94,6 +103,7 @@ impl Calls {
     }
 
     fn refuse(&self, code: ErrorCode, words: String, req_id: Option<&str>) {
+        self.meter.refused(code);
         self.outlet.send(failure(words, CallErrorCode::Mesh(code), None, 0, req_id));
     }
 
@@ -103,18 +113,20 @@ impl Calls {
 }
 
 impl Open {
-    fn enter(&mut self, call: OpenCall) -> Result<u64, (ErrorCode, String)> {
+    fn enter(&mut self, call: OpenCall) -> Result<u64, (Option<Limit>, ErrorCode, String)> {
         if self.calls.len() >= MAX_CALLS {
             let words = format!("limit: {MAX_CALLS} calls of this session are under way or wait");
-            return Err((ErrorCode::Limit, words));
+            return Err((Some(Limit::SessionCalls), ErrorCode::Limit, words));
         }
         let number = self.last + 1;
         if let Some(call_id) = &call.call_id {
             if call_id.len() > MAX_CALL_ID_BYTES {
-                return Err((ErrorCode::BadRequest, format!("`callId` is longer than {MAX_CALL_ID_BYTES} bytes")));
+                let words = format!("`callId` is longer than {MAX_CALL_ID_BYTES} bytes");
+                return Err((Some(Limit::CallIdBytes), ErrorCode::BadRequest, words));
             }
             if self.by_id.contains_key(call_id) {
-                return Err((ErrorCode::BadRequest, "`callId` names a call that is under way".to_owned()));
+                let words = "`callId` names a call that is under way".to_owned();
+                return Err((None, ErrorCode::BadRequest, words));
             }
             self.by_id.insert(call_id.clone(), number);
         }

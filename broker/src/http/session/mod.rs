@@ -18,6 +18,7 @@ use futures_util::StreamExt as _;
 use serde_json::json;
 
 use super::{Http, auth, serve};
+use crate::metrics::{Limit, whole};
 use guard::FrameGuard;
 use outlet::PortOutlet;
 use port::Port;
@@ -41,14 +42,18 @@ pub(super) async fn upgrade(
         return Ok(HttpResponse::ServiceUnavailable().json(body));
     }
     if http.sockets.load(Ordering::Relaxed) >= MAX_SOCKETS {
+        http.metrics.limits.count(Limit::Sockets);
         let body = json!({ "error": "capacity", "message": "MAX_SOCKETS is reached" });
         return Ok(HttpResponse::ServiceUnavailable().json(body));
     }
+    http.metrics.sockets.opened.increment(1);
+    let received = http.metrics.sockets.received_bytes.clone();
     let (outlet, queue) = PortOutlet::new(serve::connection());
     let mut guard = FrameGuard::new(http.max_message_bytes);
     let told = outlet.clone();
     let filtered = payload.map(move |chunk| {
         chunk.map(|bytes| {
+            received.increment(whole(bytes.len()));
             let passed = guard.pass(bytes);
             told.discarded(passed.too_large, passed.cut);
             passed.bytes

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 
 use crate::http::serve::Connection;
 use crate::mesh::peer::Outlet;
+use crate::metrics::Limit;
 
 /// Frames that may wait for a client that reads slowly.
 const MAX_FRAMES: usize = 1_024;
@@ -110,6 +111,7 @@ impl PortOutlet {
             return true;
         }
         // It does not read: a close frame would only join the queue.
+        self.shared.connection.limits.count(Limit::ClientQueue);
         self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
         self.end();
         false

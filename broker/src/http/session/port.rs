@@ -9,7 +9,7 @@ use actix_http::ws::{CloseCode, CloseReason, Item};
 use actix_web::web;
 use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
-use protocol::wire::{self, ClientMessage, ErrorCode, Hello, HelloAck, ServerMessage, ServiceEntry};
+use protocol::wire::{self, ClientMessage, ErrorCode, Hello, HelloAck, ServerMessage, ServiceEntry, WireLimit};
 use supervision::{ChildId, Slot};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,6 +20,7 @@ use crate::http::Http;
 use crate::mesh::admission::{self, Admitted, Refusal};
 use crate::mesh::peer::{self, Ask, Outlet, PeerActor, Presence, Wanted, reply};
 use crate::mesh::{MeshContext, scope::Verb};
+use crate::metrics::{HelloEnd, Limit};
 
 /// A socket that has not said hello by then is closed.
 const HELLO_WITHIN: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ struct Fragments {
 impl Port {
     pub(super) fn new(http: web::Data<Http>, outlet: PortOutlet, queue: mpsc::Receiver<Out>) -> Self {
         http.sockets.fetch_add(1, Ordering::Relaxed);
-        let calls = Calls::new(outlet.clone());
+        let calls = Calls::new(outlet.clone(), &http.metrics);
         Self { http, outlet, queue: Some(queue), calls, joined: None, fragments: None, in_fragments: 0 }
     }
 
@@ -74,6 +75,7 @@ impl Port {
         let request = match wire::parse(text) {
             Ok(request) => request,
             Err(error) => {
+                self.count_limit(error.limit);
                 let message = ServerMessage::Error(error.to_message());
                 self.outlet.send(reply::frame(message, error.req_id.as_deref()));
                 return;
@@ -104,12 +106,21 @@ impl Port {
 
     fn ask(&self, joined: &Joined, wanted: Wanted, req_id: Option<&str>) {
         if let Err(error) = joined.slot.tell(Ask { req_id: req_id.map(str::to_owned), wanted }) {
+            self.http.metrics.limits.count(Limit::SessionMailbox);
             self.refuse(ErrorCode::Overloaded, &format!("this session's requests are not taken: {error}"), req_id);
         }
     }
 
     fn refuse(&self, code: ErrorCode, words: &str, req_id: Option<&str>) {
         self.outlet.send(reply::error(code, words, req_id));
+    }
+
+    fn count_limit(&self, limit: Option<WireLimit>) {
+        match limit {
+            Some(WireLimit::Depth) => self.http.metrics.limits.count(Limit::MessageDepth),
+            Some(WireLimit::ReqIdBytes) => self.http.metrics.limits.count(Limit::RequestIdBytes),
+            None => {}
+        }
     }
 
     /// Frames that follow a hello wait for its outcome.
@@ -124,9 +135,11 @@ impl Port {
             Ok(joined) => {
                 let ack = ServerMessage::HelloAck(Box::new(me.ack(&joined)));
                 me.joined = Some(joined);
+                me.http.metrics.hellos.count(HelloEnd::Accepted);
                 me.outlet.send(reply::frame(ack, req_id.as_deref()));
             }
             Err(Refusal { code, message }) => {
+                me.http.metrics.hellos.count(code.into());
                 me.outlet.send(reply::error(code, message, req_id.as_deref()));
                 me.outlet.close(CloseCode::Policy.into(), code.as_str());
             }
@@ -210,6 +223,8 @@ impl Actor for Port {
         }
         ctx.run_later(HELLO_WITHIN, |me, _| {
             if me.joined.is_none() {
+                me.http.metrics.hellos.count(HelloEnd::NoHello);
+                me.http.metrics.limits.count(Limit::HelloTime);
                 me.refuse(ErrorCode::NoHello, "no hello within 10 s", None);
                 me.outlet.close(CloseCode::Policy.into(), "no_hello");
             }
@@ -232,6 +247,7 @@ impl Drop for Port {
 impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Port {
     fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
         self.outlet.heard();
+        self.http.metrics.sockets.received.increment(1);
         match message {
             Ok(ws::Message::Text(text)) => self.text(&text, ctx),
             Ok(ws::Message::Binary(_)) => self.refuse(ErrorCode::BadJson, "a frame must be text", None),
@@ -249,9 +265,11 @@ impl StreamHandler<Out> for Port {
         match out {
             Out::Text(text) => {
                 self.outlet.taken(text.len());
+                self.http.metrics.sockets.sent(text.len());
                 ctx.text(ByteString::from(text));
             }
             Out::TooLarge => {
+                self.http.metrics.limits.count(Limit::MessageBytes);
                 let words = format!("a message is larger than {} bytes and was skipped", self.http.max_message_bytes);
                 ctx.text(reply::error(ErrorCode::TooLarge, words, None));
             }

@@ -17,6 +17,7 @@ use crate::mesh::MeshContext;
 use crate::mesh::presence::{Enter, Leave, ListPresent};
 use crate::mesh::scope::Verb;
 use crate::mesh::service::View;
+use crate::metrics::{DeployEnd, Limit};
 use crate::runners::ServiceKey;
 use crate::store::UtcMs;
 
@@ -92,6 +93,7 @@ impl PeerActor {
 
     fn tend(&mut self, ctx: &mut Context<Self>) {
         if self.outlet.silence() > SILENCE {
+            self.mesh.metrics.limits.count(Limit::ClientSilence);
             self.life.exit(ExitReason::Error(format!("silent for {SILENCE:?}")));
             return ctx.stop();
         }
@@ -115,7 +117,7 @@ impl PeerActor {
     fn deploy(&self, deploy: McpDeploy, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) = (Arc::clone(&self.mesh), self.presence.principal.clone(), Arc::clone(&self.outlet));
         let name = deploy.server_name.clone();
-        let teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
+        let teller = deploy::counted(deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref()), &mesh);
         let accepted = async move {
             let refused = match deploy::checked(&mesh, &who, deploy).await {
                 Ok(request) => match mesh.services.deploy(&name, request, teller).await {
@@ -124,6 +126,7 @@ impl PeerActor {
                 },
                 Err((code, words)) => reply::error(code, words, req_id.as_deref()),
             };
+            mesh.metrics.deploys.count(DeployEnd::Refused);
             outlet.send(refused);
         };
         self.carry_out(accepted, ctx);
@@ -301,6 +304,7 @@ impl Handler<Ask> for PeerActor {
 
     fn handle(&mut self, Ask { req_id, wanted }: Ask, ctx: &mut Self::Context) {
         if Rc::strong_count(&self.under_way) > MAX_REQUESTS {
+            self.mesh.metrics.limits.count(Limit::SessionRequests);
             let words = format!("limit: {MAX_REQUESTS} requests of this session are under way");
             self.outlet.send(reply::error(ErrorCode::Limit, words, req_id.as_deref()));
             return;

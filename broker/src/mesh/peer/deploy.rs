@@ -8,8 +8,9 @@ use protocol::wire::{ErrorCode, McpDeploy, McpDeployStatus, ServerMessage};
 
 use super::{Outlet, Presence, reply};
 use crate::mesh::MeshContext;
-use crate::mesh::scope::{self, Principal};
+use crate::mesh::scope::{self, Principal, ScopeError};
 use crate::mesh::service::{DeployRequest, News, Teller};
+use crate::metrics::{DeployEnd, Limit};
 use crate::store::Role;
 
 /// The capability of clients that want every line of an installation.
@@ -66,7 +67,12 @@ async fn settled(mesh: &MeshContext, wanted: protocol::wire::Scope) -> Result<pr
         };
         members.iter().find(same).map(|member| member.id.to_string())
     };
-    scope::settled(wanted, find).map_err(|error| (ErrorCode::BadRequest, error.to_string()))
+    scope::settled(wanted, find).map_err(|error| {
+        if error == ScopeError::Count {
+            mesh.metrics.limits.count(Limit::ScopeNames);
+        }
+        (ErrorCode::BadRequest, error.to_string())
+    })
 }
 
 fn describe(source: &Source) -> String {
@@ -95,6 +101,19 @@ pub(super) fn teller(presence: &Presence, outlet: &Arc<dyn Outlet>, name: &str, 
         }
         let message = ServerMessage::McpDeployStatus(status(&name, news));
         outlet.send(reply::frame(message, req_id.as_deref()));
+    })
+}
+
+/// Counts the one end of a deploy that was taken in.
+pub(super) fn counted(teller: Teller, mesh: &MeshContext) -> Teller {
+    let deploys = mesh.metrics.deploys.clone();
+    Arc::new(move |news| {
+        match news {
+            News::Building(_) => {}
+            News::Running(_) => deploys.count(DeployEnd::Running),
+            News::Failed(_) | News::Stopped => deploys.count(DeployEnd::Failed),
+        }
+        teller(news);
     })
 }
 

@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use meter::Counters;
 use protocol::link::{CallHeader, FailCode, ReplyOutcome, RetryKind, Tool};
 use serde::Deserialize;
 
+use crate::metrics::Limit;
 use crate::runners::link::{CallOutcome, CallSink, failed};
 use crate::runners::{Link, NotUp, Outbound, Unsent};
 
@@ -135,15 +137,23 @@ struct Inner {
 #[derive(Clone)]
 pub struct Desk {
     inner: Arc<Mutex<Inner>>,
+    limits: Counters<Limit>,
 }
 
 impl Default for Desk {
     fn default() -> Self {
-        Self { inner: Arc::new(Mutex::new(Inner { phase: Phase::Waiting, waiting: VecDeque::new() })) }
+        Self::new(Counters::default())
     }
 }
 
 impl Desk {
+    /// A desk whose refusals are counted.
+    #[must_use]
+    pub fn new(limits: Counters<Limit>) -> Self {
+        let inner = Inner { phase: Phase::Waiting, waiting: VecDeque::new() };
+        Self { inner: Arc::new(Mutex::new(inner)), limits }
+    }
+
     /// Takes a call in. Its sink gets exactly one answer, now or later.
     pub fn submit(&self, call: Call) {
         let now = Instant::now();
@@ -162,7 +172,7 @@ impl Desk {
                 Phase::Waiting => {
                     let refused = inner.keep(waiting);
                     drop(inner);
-                    return Self::turn_away(refused);
+                    return self.turn_away(refused);
                 }
                 Phase::Closed(code, why) => {
                     let (code, why) = (*code, why.clone());
@@ -174,8 +184,9 @@ impl Desk {
         self.hand_over(&counter, waiting);
     }
 
-    fn turn_away(refused: Option<Waiting>) {
+    fn turn_away(&self, refused: Option<Waiting>) {
         if let Some(waiting) = refused {
+            self.limits.count(Limit::ServiceWaitingCalls);
             waiting.answer(FailCode::Overloaded, "too many calls wait for this service already");
         }
     }
@@ -216,12 +227,15 @@ impl Desk {
         };
         let Unsent { why, call, sink } = unsent;
         match why {
-            NotUp::Full => sink(failed(FailCode::Overloaded, "the link to the runner is full", attempts)),
+            NotUp::Full => {
+                self.limits.count(Limit::LinkQueue);
+                sink(failed(FailCode::Overloaded, "the link to the runner is full", attempts));
+            }
             // The actor has not been told yet: the call waits as if it had.
             NotUp::Down => {
                 let call = Call { params: call.body, timeout, sink, ticket };
                 let refused = self.lock().keep(Waiting { call, since, until, attempts });
-                Self::turn_away(refused);
+                self.turn_away(refused);
             }
         }
     }
@@ -263,6 +277,7 @@ impl Desk {
             overdue
         };
         for waiting in overdue {
+            self.limits.count(Limit::ServiceWaitingTime);
             waiting.answer(FailCode::Unreachable, "the service's runner did not come back in time");
         }
     }

@@ -11,6 +11,7 @@ use super::messages::{Deploy, News, Refused, Undeploy};
 use super::record;
 use super::state::Event;
 use crate::mesh::scope::{Principal, Verb, may};
+use crate::metrics::Limit;
 use crate::runners::Link;
 use crate::store::{Slot, StoreError, UtcMs};
 
@@ -40,7 +41,10 @@ impl Handler<Deploy> for ServiceActor {
             Err(error) => {
                 me.leave_if_empty(ctx);
                 Err(match error {
-                    StoreError::Limit { .. } => Refused::Limit(error.to_string()),
+                    StoreError::Limit { .. } => {
+                        me.mesh.metrics.limits.count(Limit::ServicesPerMesh);
+                        Refused::Limit(error.to_string())
+                    }
                     other => Refused::Internal(other.to_string()),
                 })
             }

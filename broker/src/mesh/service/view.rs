@@ -2,12 +2,14 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use meter::Counters;
 use protocol::link::{ServiceState, Tool};
 use supervision::Slot;
 
 use super::actor::ServiceActor;
 use super::desk::Desk;
 use crate::mesh::scope::{Principal, Verb, may};
+use crate::metrics::Limit;
 use crate::store::UtcMs;
 use protocol::wire::Scope;
 
@@ -52,8 +54,8 @@ pub struct ServiceCell {
 }
 
 impl ServiceCell {
-    pub(crate) fn new(name: String) -> Self {
-        Self { name, slot: Slot::new(), desk: Desk::default(), view: RwLock::new(None) }
+    pub(crate) fn new(name: String, limits: Counters<Limit>) -> Self {
+        Self { name, slot: Slot::new(), desk: Desk::new(limits), view: RwLock::new(None) }
     }
 
     /// The service as it stands; `None` before it was first deployed and after it is gone.

@@ -3,7 +3,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn refused(text: &str) -> (ErrorCode, String, Option<String>) {
-    let WireError { code, message, req_id } = parse(text).unwrap_err();
+    let WireError { code, message, req_id, .. } = parse(text).unwrap_err();
     (code, message, req_id)
 }
 

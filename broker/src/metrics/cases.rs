@@ -1,0 +1,206 @@
+//! The closed lists behind the labels.
+
+use meter::cases;
+use protocol::link::{FailCode, ReplyOutcome};
+use protocol::wire::ErrorCode;
+
+cases! {
+    /// A limit that refuses, cuts or leaves something out. The names are those of docs/metrics.md.
+    pub enum Limit {
+        /// Sockets of the broker.
+        Sockets = "sockets",
+        /// Sessions of a mesh (`max_connections_per_mesh`).
+        ConnectionsPerMesh = "connections_per_mesh",
+        /// Bytes of a client's message (`max_message_bytes`).
+        MessageBytes = "message_bytes",
+        /// Depth of a client's JSON.
+        MessageDepth = "message_depth",
+        /// Bytes of a `_reqId`.
+        RequestIdBytes = "request_id_bytes",
+        /// Time until a hello.
+        HelloTime = "hello_time",
+        /// Groups of a session.
+        SessionGroups = "session_groups",
+        /// Capabilities of a client.
+        SessionCapabilities = "session_capabilities",
+        /// Bytes of a text in a hello.
+        HelloTextBytes = "hello_text_bytes",
+        /// Silence of a client.
+        ClientSilence = "client_silence",
+        /// What waits for a client that does not read.
+        ClientQueue = "client_queue",
+        /// Requests in a session's mailbox.
+        SessionMailbox = "session_mailbox",
+        /// Requests of a session that are carried out at a time.
+        SessionRequests = "session_requests",
+        /// Calls of a session that are open.
+        SessionCalls = "session_calls",
+        /// Bytes of a `callId`.
+        CallIdBytes = "call_id_bytes",
+        /// Calls that wait for a service at its desk.
+        ServiceWaitingCalls = "service_waiting_calls",
+        /// Time of a call's waiting at the desk.
+        ServiceWaitingTime = "service_waiting_time",
+        /// What a link holds and queues.
+        LinkQueue = "link_queue",
+        /// Services of a mesh (`max_services_per_mesh`).
+        ServicesPerMesh = "services_per_mesh",
+        /// Names in a scope.
+        ScopeNames = "scope_names",
+        /// Transitions that wait to be written down.
+        JournalQueue = "journal_queue",
+        /// Operations that wait for the store.
+        StoreQueue = "store_queue",
+        /// Time of an operation's waiting for its connection.
+        StoreWaitingTime = "store_waiting_time",
+        /// Requests for the tree that wait for a change.
+        TreeWaiters = "tree_waiters",
+    }
+}
+
+cases! {
+    /// How a hello was answered.
+    pub enum HelloEnd {
+        /// The session is there.
+        Accepted = "accepted",
+        /// It did not come in time.
+        NoHello = "no_hello",
+        /// It cannot be read.
+        Malformed = "malformed",
+        /// Not a member.
+        Unauthorized = "unauthorized",
+        /// A signature does not hold.
+        BadSignature = "bad_signature",
+        /// The clocks differ too much.
+        TimestampSkew = "timestamp_skew",
+        /// It was seen before.
+        Replayed = "replayed",
+        /// The session's key is a member's.
+        SessionTaken = "session_taken",
+        /// No more sessions.
+        Capacity = "capacity",
+        /// A fault of the broker.
+        Internal = "internal",
+    }
+}
+
+impl From<ErrorCode> for HelloEnd {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::NoHello => Self::NoHello,
+            ErrorCode::Malformed => Self::Malformed,
+            ErrorCode::Unauthorized => Self::Unauthorized,
+            ErrorCode::BadSignature => Self::BadSignature,
+            ErrorCode::TimestampSkew => Self::TimestampSkew,
+            ErrorCode::Replayed => Self::Replayed,
+            ErrorCode::SessionTaken => Self::SessionTaken,
+            ErrorCode::Capacity => Self::Capacity,
+            _ => Self::Internal,
+        }
+    }
+}
+
+cases! {
+    /// How a call was answered.
+    pub enum CallEnd {
+        /// By a result of the server.
+        Result = "result",
+        /// By an error of the server.
+        ServerError = "server_error",
+        /// No such service for this caller.
+        NotFound = "not_found",
+        /// The service is crashed, failed or stopped.
+        NotRunning = "not_running",
+        /// A process took the call and died.
+        OutcomeUnknown = "outcome_unknown",
+        /// In flight at two deaths.
+        Poison = "poison",
+        /// Not in time.
+        Timeout = "timeout",
+        /// A queue is full.
+        Overloaded = "overloaded",
+        /// The caller gave it up.
+        Cancelled = "cancelled",
+        /// The runner cannot be reached.
+        Unreachable = "unreachable",
+        /// Larger than may be.
+        TooLarge = "too_large",
+        /// On the way out.
+        Draining = "draining",
+        /// The link broke.
+        LinkLost = "link_lost",
+        /// A limit of the session.
+        Limit = "limit",
+        /// Asked in a wrong way.
+        BadRequest = "bad_request",
+        /// A fault of the broker.
+        Internal = "internal",
+    }
+}
+
+impl From<FailCode> for CallEnd {
+    fn from(code: FailCode) -> Self {
+        match code {
+            FailCode::NotFound => Self::NotFound,
+            FailCode::NotRunning => Self::NotRunning,
+            FailCode::OutcomeUnknown => Self::OutcomeUnknown,
+            FailCode::Poison => Self::Poison,
+            FailCode::Timeout => Self::Timeout,
+            FailCode::Overloaded => Self::Overloaded,
+            FailCode::Cancelled => Self::Cancelled,
+            FailCode::Unreachable => Self::Unreachable,
+            FailCode::TooLarge => Self::TooLarge,
+            FailCode::Draining => Self::Draining,
+            FailCode::LinkLost => Self::LinkLost,
+        }
+    }
+}
+
+impl From<&ReplyOutcome> for CallEnd {
+    fn from(outcome: &ReplyOutcome) -> Self {
+        match outcome {
+            ReplyOutcome::Result => Self::Result,
+            ReplyOutcome::Error => Self::ServerError,
+            ReplyOutcome::Failed { code, .. } => (*code).into(),
+        }
+    }
+}
+
+/// What the broker itself refuses a call with.
+impl From<ErrorCode> for CallEnd {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::NotFound => Self::NotFound,
+            ErrorCode::Limit => Self::Limit,
+            ErrorCode::BadRequest => Self::BadRequest,
+            ErrorCode::Draining => Self::Draining,
+            _ => Self::Internal,
+        }
+    }
+}
+
+cases! {
+    /// How a deploy ended.
+    pub enum DeployEnd {
+        /// It runs.
+        Running = "running",
+        /// It was begun and does not run.
+        Failed = "failed",
+        /// It was not begun.
+        Refused = "refused",
+    }
+}
+
+cases! {
+    /// How an operation of the store ended.
+    pub enum StoreEnd {
+        /// Done.
+        Done = "done",
+        /// Refused for what it asks: no such thing, a name that is taken, a limit.
+        Refused = "refused",
+        /// Too many wait, or no connection became free in time.
+        Busy = "busy",
+        /// The database failed, or lost it.
+        Failed = "failed",
+    }
+}
