@@ -139,6 +139,11 @@ pub struct Fencing {
 }
 
 impl Fencing {
+    /// The highest epoch, 0 before any.
+    pub async fn epoch(&self) -> u64 {
+        self.fences.lock().await.epoch()
+    }
+
     /// Judges whoever speaks for `store` in `epoch`, and keeps a new highest.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 //! | [`prepare`] | sources become programs |
 //! | [`process`] | the only place that touches the operating system |
 //! | [`http`] | the listener |
+//! | [`metrics`] | what is counted |
 //!
 //! Everything runs on one thread: the link, the gates and the pipes share it, so a call never waits for another one.
 
@@ -22,6 +23,7 @@ mod home;
 pub mod http;
 pub mod instance;
 pub mod link;
+pub mod metrics;
 pub mod prepare;
 pub mod process;
 pub mod service;
@@ -38,8 +40,9 @@ pub use config::{ConfigError, Listen, RunnerConfig, socket_path};
 pub use home::{Fencing, Home, HomeError};
 
 use ending::{Ending, Why};
-use http::Front;
+use http::{Front, Gauges};
 use link::{Desk, Identity, Ports, Reception};
+use metrics::{Metrics, MetricsError};
 use prepare::{BUILDS_AT_ONCE, EnvSource, Preparer};
 use process::Launcher;
 use service::{Board, Directory, Means};
@@ -56,6 +59,9 @@ pub enum RunnerError {
     /// Programs cannot be started here at all.
     #[error(transparent)]
     Process(#[from] process::ProcessError),
+    /// The metrics cannot be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
     /// Signals cannot be listened for.
     #[error("cannot listen for signals")]
     Signals(#[source] std::io::Error),
@@ -103,6 +109,7 @@ async fn until_the_end(parts: &Parts, root: &Root, signals: &mut Signals) -> Res
         exit = root.wait() => return Err(RunnerError::Failed(exit)),
     };
     tracing::info!(%why, "the runner ends");
+    parts.front.gauges.draining.set(1.0);
     if why == Why::Signal {
         // A second signal does not wait for calls.
         tokio::select! {
@@ -130,7 +137,8 @@ impl Parts {
     async fn assemble(config: &RunnerConfig, home: &Home) -> Result<Self, RunnerError> {
         let registry = Registry::new();
         let ending = Ending::new();
-        let directory = directory(config, home, &registry).await?;
+        let metrics = Arc::new(Metrics::new()?);
+        let directory = directory(config, home, &registry, &metrics).await?;
         let ports = Ports::new();
         let callers: Arc<dyn service::Callers> = ports.clone();
         directory.board().connect(callers);
@@ -148,6 +156,7 @@ impl Parts {
             fencing: home.fencing(),
             ending: ending.clone(),
             registry: registry.clone(),
+            metrics: Arc::clone(&metrics),
         });
         let front = Arc::new(Front {
             listen: config.listen.clone(),
@@ -157,19 +166,27 @@ impl Parts {
             directory: Arc::clone(&directory),
             reception: Arc::clone(&reception),
             registry: registry.clone(),
+            gauges: Gauges::new(&metrics, &config.build, &ports),
         });
         Ok(Self { registry, directory, ports, reception, front, ending })
     }
 }
 
-async fn directory(config: &RunnerConfig, home: &Home, registry: &Registry) -> Result<Arc<Directory>, RunnerError> {
+async fn directory(
+    config: &RunnerConfig,
+    home: &Home,
+    registry: &Registry,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Directory>, RunnerError> {
     let mut hidden = vec![config.data_dir.clone()];
     hidden.extend(config.hidden.iter().cloned());
     let launcher = Launcher::probe(config.exe.clone(), hidden, config.isolation_maximum).await?;
+    let launcher = launcher.measured(metrics.processes.clone());
     let env = EnvSource::new(config.env.clone());
     let preparer = Preparer::new(home.cache_dir(), launcher.clone(), env, BUILDS_AT_ONCE);
+    let preparer = preparer.measured(metrics.builds.clone());
     let means = Arc::new(Means { launcher, preparer, services_dir: home.services_dir() });
-    Ok(Directory::new(Board::new(registry.clone()), means))
+    Ok(Directory::new(Board::new(registry.clone(), Arc::clone(metrics)), means))
 }
 
 /// The signals that ask for an orderly end.

@@ -137,7 +137,7 @@ async fn what_happened_is_counted() {
 }
 
 #[tokio::test]
-async fn a_link_that_is_down_is_shown_as_down() {
+async fn h06_a_link_that_is_down_is_counted_as_down() {
     let (broker, _runner, link, mut client) = world().await;
     traffic(&mut client, &link).await;
     link.cut();

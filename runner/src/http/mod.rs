@@ -1,4 +1,4 @@
-//! The listener: `/health` and `/tree` for people, `/link` for brokers.
+//! The listener: `/health`, `/tree` and `/metrics` for people, `/link` for brokers.
 //!
 //! Contract: one supervised task accepts and owns every connection, on the runner's one thread, so that a call never
 //! changes threads. A connection that is upgraded leaves it for a session of its own (see [`crate::link`]). On a socket
@@ -7,19 +7,22 @@
 
 mod bind;
 mod connection;
+mod metrics;
 mod routes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use meter::UPKEEP_EVERY;
 use supervision::{ExitReason, Life};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use crate::config::Listen;
 use crate::link::Reception;
 use crate::service::Directory;
 use bind::Listener;
+pub use metrics::Gauges;
 
 /// Connections at once that are not links; more wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 256;
@@ -42,6 +45,8 @@ pub struct Front {
     pub reception: Arc<Reception>,
     /// The tree.
     pub registry: supervision::Registry,
+    /// What is read when somebody asks for the metrics.
+    pub gauges: Gauges,
 }
 
 /// Listens until it is asked to stop.
@@ -57,9 +62,11 @@ pub(crate) async fn run(life: Life, front: Arc<Front>) -> ExitReason {
     life.fact("listen", listener.told());
     life.ready();
     let mut connections = JoinSet::new();
+    let mut upkeep = interval(UPKEEP_EVERY);
     loop {
         tokio::select! {
             () = life.stopping() => return ExitReason::Shutdown,
+            _ = upkeep.tick() => front.gauges.upkeep(),
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                 Ok(io) => {
                     connections.spawn_local(server.serve(io));

@@ -8,13 +8,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
 use subtle::ConstantTimeEq as _;
 
-use super::Front;
+use super::{Front, metrics};
 
 /// The routes.
 pub(super) fn configure(app: &mut web::ServiceConfig, front: Arc<Front>) {
     app.app_data(web::Data::from(front))
         .route("/health", web::get().to(health))
         .route("/tree", web::get().to(tree))
+        .route("/metrics", web::get().to(metrics::metrics))
         .route("/link", web::get().to(link));
 }
 
@@ -44,8 +45,8 @@ async fn health(front: web::Data<Front>) -> HttpResponse {
 
 /// The tree as it runs, for whoever has the token.
 async fn tree(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
-    if !is_authorized(&request, front.token.expose()) {
-        return HttpResponse::Unauthorized().insert_header((WWW_AUTHENTICATE, "Bearer")).finish();
+    if let Some(refused) = unauthorized(&request, &front) {
+        return refused;
     }
     HttpResponse::Ok().json(front.registry.snapshot())
 }
@@ -53,6 +54,12 @@ async fn tree(request: HttpRequest, front: web::Data<Front>) -> HttpResponse {
 /// A broker would have asked for an upgrade.
 async fn link() -> HttpResponse {
     HttpResponse::UpgradeRequired().insert_header(("upgrade", "websocket")).finish()
+}
+
+/// The answer to give to whoever has not the token.
+pub(super) fn unauthorized(request: &HttpRequest, front: &Front) -> Option<HttpResponse> {
+    let refusal = || HttpResponse::Unauthorized().insert_header((WWW_AUTHENTICATE, "Bearer")).finish();
+    (!is_authorized(request, front.token.expose())).then(refusal)
 }
 
 fn is_authorized(request: &HttpRequest, token: &str) -> bool {

@@ -8,10 +8,12 @@ use std::io;
 use std::sync::Mutex;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use meter::Counters;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, oneshot};
 
 use super::rpc;
+use crate::metrics::Limit;
 use crate::service::gate::{Answer, FIRST_CALL_ID};
 use crate::service::lock;
 
@@ -28,6 +30,7 @@ pub struct Client {
     queue: Mutex<Queue>,
     wake: Notify,
     own: Mutex<Own>,
+    limits: Counters<Limit>,
 }
 
 #[derive(Default)]
@@ -57,6 +60,12 @@ struct Batch {
 }
 
 impl Client {
+    /// One whose losses are counted.
+    #[must_use]
+    pub fn new(limits: Counters<Limit>) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
     /// Hands over a call.
     pub fn call(&self, id: u64, method: &str, params: &[u8]) {
         let line = rpc::request(id, method, params);
@@ -82,6 +91,7 @@ impl Client {
         let mut queue = lock(&self.queue);
         if queue.own_lines >= OWN_LINES_MAX || queue.own_bytes + line.len() > OWN_BYTES_MAX {
             queue.dropped += 1;
+            self.limits.count(Limit::ServerQueue);
             return;
         }
         queue.own_lines += 1;

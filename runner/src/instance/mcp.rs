@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use protocol::link::{FailCode, LogStream};
+use protocol::link::{FailCode, LogStream, Tool};
 use serde::Deserialize;
 use supervision::{ExitReason, Life};
 use tokio::net::unix::pipe;
@@ -21,6 +21,7 @@ use super::cell::{Cell, Pipes};
 use super::client::Client;
 use super::rpc::{self, Incoming, Line, LineReader};
 use super::tools;
+use crate::metrics::Limit;
 use crate::process::ProcessHandle;
 use crate::service::gate::{Answer, Event, FIRST_CALL_ID};
 use crate::service::{Entry, brief};
@@ -49,7 +50,7 @@ pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
     };
     let talk = Talk {
         entry: Arc::clone(&cell.entry),
-        client: Arc::new(Client::default()),
+        client: Arc::new(Client::new(cell.entry.limits())),
         generation,
         is_open: Flag::new(false),
         relist: Notify::new(),
@@ -114,7 +115,7 @@ impl Talk {
             Ok(has_tools) => has_tools,
             Err(error) => return error,
         };
-        let tools = if has_tools { tools::read(&self.client).await } else { Ok(Vec::new()) };
+        let tools = if has_tools { self.read_tools().await } else { Ok(Vec::new()) };
         let tools = match tools {
             Ok(tools) => tools,
             Err(error) => return error,
@@ -149,8 +150,18 @@ impl Talk {
         Ok(said.capabilities.tools.is_some())
     }
 
+    async fn read_tools(&self) -> Result<Vec<Tool>, String> {
+        let read = tools::read(&self.client).await;
+        read.map_err(|problem| {
+            if problem.is_over_a_limit {
+                self.entry.over(Limit::ServerTools);
+            }
+            problem.words
+        })
+    }
+
     async fn read_changed_list(&self, life: &Life) {
-        let problem = match timeout(RELIST_LIMIT, tools::read(&self.client)).await {
+        let problem = match timeout(RELIST_LIMIT, self.read_tools()).await {
             Ok(Ok(tools)) => {
                 life.fact("tools", tools.len());
                 self.entry.relisted(tools);
@@ -207,6 +218,7 @@ impl Talk {
 
     fn said_too_much(&self, head: &[u8], tail: &[u8], length: usize) {
         self.entry.heard();
+        self.entry.over(Limit::ServerLineBytes);
         let message = format!("a line of {length} bytes is longer than {} and was dropped", rpc::LINE_BYTES_MAX);
         self.entry.say(LogStream::System, &message);
         if let Some(id) = rpc::id_of_cut_line(head, tail) {

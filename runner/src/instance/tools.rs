@@ -21,8 +21,24 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-/// Reads every page; the caller sets the time limit. The error says what is wrong with the list.
-pub(super) async fn read(client: &Client) -> Result<Vec<Tool>, String> {
+/// What is wrong with a list.
+pub(super) struct Problem {
+    pub(super) words: String,
+    pub(super) is_over_a_limit: bool,
+}
+
+impl Problem {
+    fn limit(words: String) -> Self {
+        Self { words, is_over_a_limit: true }
+    }
+
+    fn other(words: String) -> Self {
+        Self { words, is_over_a_limit: false }
+    }
+}
+
+/// Reads every page; the caller sets the time limit.
+pub(super) async fn read(client: &Client) -> Result<Vec<Tool>, Problem> {
     let mut tools = Vec::new();
     let mut bytes = 0;
     let mut cursor: Option<String> = None;
@@ -33,24 +49,24 @@ pub(super) async fn read(client: &Client) -> Result<Vec<Tool>, String> {
         };
         let page = match client.request("tools/list", params.as_bytes()).await {
             Answer::Result(page) => page,
-            other => return Err(format!("tools/list was answered with {}", told(&other))),
+            other => return Err(Problem::other(format!("tools/list was answered with {}", told(&other)))),
         };
         bytes += page.len();
         if bytes > SCHEMA_BYTES_MAX {
-            return Err(format!("its tool list is larger than {SCHEMA_BYTES_MAX} bytes"));
+            return Err(Problem::limit(format!("its tool list is larger than {SCHEMA_BYTES_MAX} bytes")));
         }
-        let page: Page =
-            serde_json::from_slice(&page).map_err(|error| format!("its tool list is not valid: {error}"))?;
+        let page: Page = serde_json::from_slice(&page)
+            .map_err(|error| Problem::other(format!("its tool list is not valid: {error}")))?;
         tools.extend(page.tools);
         if tools.len() > TOOLS_MAX {
-            return Err(format!("it has more than {TOOLS_MAX} tools"));
+            return Err(Problem::limit(format!("it has more than {TOOLS_MAX} tools")));
         }
         cursor = page.next_cursor.filter(|cursor| !cursor.is_empty());
         if cursor.is_none() {
             return Ok(tools);
         }
     }
-    Err(format!("its tool list has more than {PAGES_MAX} pages"))
+    Err(Problem::limit(format!("its tool list has more than {PAGES_MAX} pages")))
 }
 
 /// An answer that is not a result, in words.

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::Desk;
 use super::fence::Verdict;
 use super::socket::Socket;
+use crate::metrics::{Limit, LinkRefused};
 
 /// The whole handshake.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
@@ -46,9 +47,13 @@ pub(super) struct Admitted {
 pub(super) enum Handshake {
     Admitted(Admitted),
     /// Refused, told so, and to be closed.
-    Refused(String),
+    Refused {
+        code: LinkRefused,
+        reason: String,
+    },
     /// Refused, and orders an end of everything with this command.
     StopAll {
+        code: LinkRefused,
         cmd: u64,
     },
 }
@@ -57,16 +62,45 @@ pub(super) enum Handshake {
 pub(super) async fn shake_hands(socket: &mut Socket, desk: &Desk) -> Handshake {
     match timeout(HANDSHAKE_LIMIT, introduce(socket, desk)).await {
         Ok(Ok(broker)) => judge(socket, desk, broker).await,
-        Ok(Err(reason)) => Handshake::Refused(reason),
-        Err(_) => Handshake::Refused(format!("no handshake within {} s", HANDSHAKE_LIMIT.as_secs())),
+        Ok(Err((code, reason))) => Handshake::Refused { code, reason },
+        Err(_) => {
+            desk.metrics.limits.count(Limit::HandshakeTime);
+            let reason = format!("no handshake within {} s", HANDSHAKE_LIMIT.as_secs());
+            Handshake::Refused { code: LinkRefused::Handshake, reason }
+        }
     }
 }
 
 /// Hello, hello, proof; the hello of a broker that has proved itself.
-async fn introduce(socket: &mut Socket, desk: &Desk) -> Result<LinkHello, String> {
+async fn introduce(socket: &mut Socket, desk: &Desk) -> Result<LinkHello, (LinkRefused, String)> {
+    exchange(socket, desk).await.map_err(|error| match error {
+        Wrong::Proof(reason) => (LinkRefused::BadProof, reason),
+        Wrong::Words(reason) => (LinkRefused::Handshake, reason),
+    })
+}
+
+/// What can be wrong with what a broker says.
+enum Wrong {
+    Proof(String),
+    Words(String),
+}
+
+impl From<String> for Wrong {
+    fn from(reason: String) -> Self {
+        Self::Words(reason)
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(reason: &str) -> Self {
+        Self::Words(reason.to_owned())
+    }
+}
+
+async fn exchange(socket: &mut Socket, desk: &Desk) -> Result<LinkHello, Wrong> {
     let broker = match receive(socket).await? {
         Header::LinkHello(hello) if hello.role == Role::Broker => hello,
-        _ => return Err("the first frame is not a broker's hello".to_owned()),
+        _ => return Err("the first frame is not a broker's hello".into()),
     };
     let identity = &desk.identity;
     let nonce = hex::encode(rand::random::<[u8; NONCE_BYTES]>());
@@ -77,17 +111,17 @@ async fn introduce(socket: &mut Socket, desk: &Desk) -> Result<LinkHello, String
     send(socket, &Header::LinkHello(hello)).await?;
 
     let Header::LinkProof { proof } = receive(socket).await? else {
-        return Err("the hello was not followed by a proof".to_owned());
+        return Err("the hello was not followed by a proof".into());
     };
     let (Some(store_id), Some(epoch)) = (broker.store_id.as_deref(), broker.epoch) else {
-        return Err("the broker's hello lacks its store or its epoch".to_owned());
+        return Err("the broker's hello lacks its store or its epoch".into());
     };
     let claim = BrokerClaim { runner_nonce: &nonce, broker_nonce: &broker.nonce, store_id, epoch };
     match proof::verify_broker(&identity.token, claim, &proof) {
         Ok(()) => Ok(broker),
         Err(error) => {
             refuse(socket, RefuseCode::BadProof, error.to_string()).await;
-            Err(error.to_string())
+            Err(Wrong::Proof(error.to_string()))
         }
     }
 }
@@ -106,13 +140,16 @@ async fn judge(socket: &mut Socket, desk: &Desk, broker: LinkHello) -> Handshake
         Ok(Verdict::Lower { epoch: highest }) => {
             let message = format!("a broker with epoch {highest} was here, this one has {epoch}");
             refuse(socket, RefuseCode::Fenced, message.clone()).await;
-            Handshake::Refused(message)
+            Handshake::Refused { code: LinkRefused::Fenced, reason: message }
         }
         Ok(Verdict::Other { store: other, .. }) => {
             let message = format!("services of store {other} are loaded; stop them first");
             last_orders(socket, RefuseCode::Fenced, message).await
         }
-        Err(error) => Handshake::Refused(format!("the epoch cannot be stored: {error}")),
+        Err(error) => {
+            let reason = format!("the epoch cannot be stored: {error}");
+            Handshake::Refused { code: LinkRefused::Handshake, reason }
+        }
     }
 }
 
@@ -120,7 +157,7 @@ async fn judge(socket: &mut Socket, desk: &Desk, broker: LinkHello) -> Handshake
 async fn last_orders(socket: &mut Socket, code: RefuseCode, message: String) -> Handshake {
     let told = send(socket, &Header::LinkRefused { code, message: message.clone() }).await;
     if let Err(error) = told {
-        return Handshake::Refused(error);
+        return Handshake::Refused { code: code.into(), reason: error };
     }
     let order = async {
         loop {
@@ -130,10 +167,10 @@ async fn last_orders(socket: &mut Socket, code: RefuseCode, message: String) -> 
         }
     };
     match timeout(LAST_ORDERS, order).await {
-        Ok(Ok(cmd)) => Handshake::StopAll { cmd },
+        Ok(Ok(cmd)) => Handshake::StopAll { code: code.into(), cmd },
         Ok(Err(_)) | Err(_) => {
             close(socket, &message).await;
-            Handshake::Refused(message)
+            Handshake::Refused { code: code.into(), reason: message }
         }
     }
 }

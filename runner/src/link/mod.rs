@@ -29,6 +29,7 @@ pub use socket::{Connection, Io};
 
 use crate::ending::Ending;
 use crate::home::Fencing;
+use crate::metrics::{Limit, Metrics};
 use crate::service::Directory;
 
 /// Brokers at once; a runner has one, and a second while it changes.
@@ -48,6 +49,8 @@ pub struct Desk {
     pub ending: Ending,
     /// Where the tree is read.
     pub registry: supervision::Registry,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Takes connections in.
@@ -70,6 +73,11 @@ impl Reception {
         &self.set
     }
 
+    /// The highest epoch of a broker, 0 before any.
+    pub async fn epoch(&self) -> u64 {
+        self.desk.fencing.epoch().await
+    }
+
     /// Makes a session of a connection.
     ///
     /// # Errors
@@ -79,11 +87,14 @@ impl Reception {
         let spec = ChildSpec::new(format!("broker:{number}")).kind("link").restart(Restart::Temporary);
         let desk = Arc::clone(&self.desk);
         let connection = std::sync::Mutex::new(Some(connection));
-        self.set
-            .start(Child::task(spec, move |life| {
-                let connection = crate::service::lock(&connection).take();
-                session::run(life, Arc::clone(&desk), number, connection)
-            }))
-            .await
+        let task = Child::task(spec, move |life| {
+            let connection = crate::service::lock(&connection).take();
+            session::run(life, Arc::clone(&desk), number, connection)
+        });
+        let started = self.set.start(task).await;
+        if matches!(started, Err(StartError::Full(_))) {
+            self.desk.metrics.limits.count(Limit::Links);
+        }
+        started
     }
 }

@@ -17,6 +17,7 @@ use protocol::link::{FailCode, Header, ReplyOutcome};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+use crate::metrics::{Limit, LinkMeter};
 use crate::service::gate::{Answer, Origin};
 use crate::service::{Callers, lock};
 
@@ -24,8 +25,8 @@ use crate::service::{Callers, lock};
 const CONTROL_MAX: usize = 16;
 
 /// One session's way out.
-#[derive(Default)]
 pub struct Port {
+    meter: LinkMeter,
     mux: Mutex<Mux>,
     control: Mutex<VecDeque<Message>>,
     wake: Notify,
@@ -35,11 +36,29 @@ pub struct Port {
 }
 
 impl Port {
+    /// One whose frames are counted.
+    pub(super) fn new(meter: LinkMeter) -> Self {
+        Self {
+            meter,
+            mux: Mutex::default(),
+            control: Mutex::default(),
+            wake: Notify::new(),
+            flushed: Notify::new(),
+            is_flushed: AtomicBool::new(false),
+            broken: Mutex::default(),
+        }
+    }
+
     /// Queues a frame.
     pub fn send(&self, header: &Header, body: Bytes) {
         if let Err(error) = self.try_send(header, body) {
             self.give_up(error.to_string());
         }
+    }
+
+    /// Bytes that wait to be written.
+    fn queued_bytes(&self) -> usize {
+        lock(&self.mux).outbox.queued_bytes()
     }
 
     /// Queues a frame, or says why not; the session goes on.
@@ -59,6 +78,7 @@ impl Port {
         match self.try_send(&Header::Reply { id, outcome, attempts }, body) {
             Ok(()) => {}
             Err(PushError::BodyTooLarge(length)) => {
+                self.meter.limits.count(Limit::AnswerBytes);
                 let message = format!("the answer has {length} bytes, more than the link carries");
                 let outcome = ReplyOutcome::Failed { code: FailCode::TooLarge, message };
                 self.send(&Header::Reply { id, outcome, attempts }, Bytes::new());
@@ -78,6 +98,7 @@ impl Port {
 
     /// Takes a message of the broker.
     pub(super) fn receive(&self, message: Bytes) -> Result<Option<Delivered>, MuxError> {
+        self.meter.received(message.len());
         let received = lock(&self.mux).receive(message);
         // Credit may have come, or has to be given.
         self.stir();
@@ -86,6 +107,7 @@ impl Port {
 
     /// The session ends with this reason as soon as its task looks.
     fn give_up(&self, reason: String) {
+        self.meter.limits.count(Limit::LinkQueue);
         lock(&self.broken).get_or_insert(reason);
         self.stir();
     }
@@ -120,6 +142,9 @@ impl Port {
     async fn send_queued(&self, sink: &mut (impl Sink<Message, Error = io::Error> + Unpin)) -> io::Result<()> {
         self.is_flushed.store(true, Ordering::Relaxed);
         while let Some(message) = self.next() {
+            if let Message::Binary(frame) = &message {
+                self.meter.sent(frame.len());
+            }
             sink.feed(message).await?;
         }
         sink.flush().await?;
@@ -159,6 +184,12 @@ impl Ports {
     #[must_use]
     pub fn count(&self) -> watch::Receiver<usize> {
         self.count.subscribe()
+    }
+
+    /// Bytes that wait to be written to all of them.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        lock(&self.open).values().map(|port| port.queued_bytes()).sum()
     }
 
     pub(super) fn open(self: &Arc<Self>, session: u64, port: &Arc<Port>) -> Opened {

@@ -6,6 +6,7 @@
 use std::io;
 use std::time::Duration;
 
+use meter::Counter;
 use protocol::link::{Failure, Header, Report, ServiceReport};
 use serde_json::value::RawValue;
 use supervision::NodeView;
@@ -29,7 +30,7 @@ const SHORT_TREE_DEPTH: usize = 3;
 pub(super) async fn report(desk: &Desk, port: &Port) {
     let mut changes = desk.directory.board().changes();
     let mut tree = desk.registry.changes();
-    let mut reporter = Reporter::default();
+    let mut reporter = Reporter { seq: 0, told: None, reports: desk.metrics.links.reports.clone() };
     let mut is_new_tree = true;
     loop {
         // Before the looks: what changes during them is told next time.
@@ -45,10 +46,10 @@ pub(super) async fn report(desk: &Desk, port: &Port) {
     }
 }
 
-#[derive(Default)]
 struct Reporter {
     seq: u64,
     told: Option<u64>,
+    reports: Counter,
 }
 
 impl Reporter {
@@ -78,6 +79,7 @@ impl Reporter {
 
     fn send(&mut self, port: &Port, complete: bool, services: Vec<ServiceReport>, tree: Option<Box<RawValue>>) {
         self.seq += 1;
+        self.reports.increment(1);
         port.send(&Header::Report(Report { seq: self.seq, complete, services, tree }), NO_BODY);
     }
 }

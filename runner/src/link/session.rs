@@ -19,6 +19,7 @@ use super::port::Port;
 use super::report;
 use super::socket::{Connection, Socket};
 use crate::instance::rpc;
+use crate::metrics::Limit;
 use crate::service::gate::{Answer, Event, Origin, Submit};
 use crate::service::{Callers as _, Key};
 
@@ -28,7 +29,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Runs a session to its end.
 pub(super) async fn run(life: Life, desk: Arc<Desk>, number: u64, connection: Option<Connection>) -> ExitReason {
     let Some(connection) = connection else { return ExitReason::Normal };
-    let mut socket = connection.into_socket();
+    let mut socket = connection.into_socket(desk.metrics.limits.clone());
     life.condition(Some("handshake"));
     let handshake = tokio::select! {
         () = life.stopping() => return ExitReason::Shutdown,
@@ -42,11 +43,13 @@ pub(super) async fn run(life: Life, desk: Arc<Desk>, number: u64, connection: Op
             life.fact("build", broker.build.clone());
             serve(&life, &desk, number, socket, &broker).await
         }
-        Handshake::Refused(reason) => {
+        Handshake::Refused { code, reason } => {
+            desk.metrics.links.refused.count(code);
             tracing::warn!(session = number, reason, "a broker was refused");
             ExitReason::Error(reason)
         }
-        Handshake::StopAll { cmd } => {
+        Handshake::StopAll { code, cmd } => {
+            desk.metrics.links.refused.count(code);
             tracing::info!(session = number, cmd, "a broker that was refused orders an end");
             commands::stop_all(&desk, None, cmd);
             ExitReason::Normal
@@ -55,7 +58,7 @@ pub(super) async fn run(life: Life, desk: Arc<Desk>, number: u64, connection: Op
 }
 
 async fn serve(life: &Life, desk: &Arc<Desk>, number: u64, socket: Socket, broker: &Admitted) -> ExitReason {
-    let port = Arc::new(Port::default());
+    let port = Arc::new(Port::new(desk.metrics.links.clone()));
     let session = Session { desk: Arc::clone(desk), port: Arc::clone(&port), number };
     let _opened = desk.ports.open(number, &port);
     let (mut sink, mut stream) = socket.split();
@@ -102,7 +105,10 @@ impl Session {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return error.to_string(),
                 Ok(None) => return "the broker hung up".to_owned(),
-                Err(_) => return format!("the broker was silent for {} s", SILENCE_MAX.as_secs()),
+                Err(_) => {
+                    self.desk.metrics.limits.count(Limit::BrokerSilence);
+                    return format!("the broker was silent for {} s", SILENCE_MAX.as_secs());
+                }
             };
             match frame {
                 Frame::Binary(message) => match self.port.receive(message) {
@@ -153,17 +159,16 @@ impl Session {
     }
 
     fn call(&self, call: CallHeader, params: Bytes) {
+        self.desk.metrics.calls.started.increment(1);
         let origin = Origin { session: self.number, id: call.id };
         let key = Key { mesh: call.mesh, service: call.service, deployment: call.deployment };
         let Some(entry) = self.desk.directory.get(&key) else {
             let answer = Answer::failed(FailCode::NotFound, format!("{key} is not loaded here"));
-            self.desk.ports.reply(origin, answer, call.attempts_before);
-            return;
+            return self.turn_away(origin, answer, call.attempts_before);
         };
         if !params.is_empty() && !rpc::is_json(&params) {
             let error = Bytes::from_static(br#"{"code":-32602,"message":"the parameters are not one JSON value"}"#);
-            self.desk.ports.reply(origin, Answer::Error(error), call.attempts_before);
-            return;
+            return self.turn_away(origin, Answer::Error(error), call.attempts_before);
         }
         entry.gate(Event::Submit(Submit {
             origin,
@@ -173,6 +178,12 @@ impl Session {
             retry: call.retry == RetryKind::Auto && entry.spec.policy.retry == RetryKind::Auto,
             attempts_before: call.attempts_before,
         }));
+    }
+
+    /// Answers a call that no gate has seen.
+    fn turn_away(&self, origin: Origin, answer: Answer, attempts: u8) {
+        self.desk.metrics.calls.answered(&answer);
+        self.desk.ports.reply(origin, answer, attempts);
     }
 
     /// The call's service is not named: whoever has it answers.

@@ -7,9 +7,12 @@ use std::io;
 
 use actix_http::ws::{Codec, Frame, Message, ProtocolError};
 use bytes::BytesMut;
+use meter::Counters;
 use protocol::link::MAX_FRAME_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::codec::{Decoder, Encoder, Framed, FramedParts};
+
+use crate::metrics::Limit;
 
 /// Written bytes that are collected before they must be flushed.
 const WRITE_BYTES: usize = 256 * 1_024;
@@ -31,8 +34,8 @@ pub struct Connection {
 pub(super) type Socket = Framed<Box<dyn Io>, BoundedCodec>;
 
 impl Connection {
-    pub(super) fn into_socket(self) -> Socket {
-        let codec = BoundedCodec(Codec::new().max_size(MAX_FRAME_BYTES));
+    pub(super) fn into_socket(self, limits: Counters<Limit>) -> Socket {
+        let codec = BoundedCodec(Codec::new().max_size(MAX_FRAME_BYTES), limits);
         let mut parts = FramedParts::new::<Message>(self.io, codec);
         parts.read_buf = self.read;
         let mut socket = Framed::from_parts(parts);
@@ -42,7 +45,7 @@ impl Connection {
 }
 
 /// See the module.
-pub(super) struct BoundedCodec(Codec);
+pub(super) struct BoundedCodec(Codec, Counters<Limit>);
 
 impl Decoder for BoundedCodec {
     type Item = Frame;
@@ -52,6 +55,7 @@ impl Decoder for BoundedCodec {
         if let Some(length) = announced(buffer)
             && length > u64::try_from(MAX_FRAME_BYTES).unwrap_or(u64::MAX)
         {
+            self.1.count(Limit::LinkMessageBytes);
             return Err(broken(&format!("a frame of {length} bytes is larger than {MAX_FRAME_BYTES}")));
         }
         match self.0.decode(buffer).map_err(not_websocket)? {
@@ -92,7 +96,7 @@ mod tests {
     use super::*;
 
     fn decode(bytes: &[u8]) -> io::Result<Option<Frame>> {
-        BoundedCodec(Codec::new().max_size(MAX_FRAME_BYTES)).decode(&mut BytesMut::from(bytes))
+        BoundedCodec(Codec::new().max_size(MAX_FRAME_BYTES), Counters::default()).decode(&mut BytesMut::from(bytes))
     }
 
     #[test]

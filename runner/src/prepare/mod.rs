@@ -39,6 +39,7 @@ pub use self::env::{EnvSource, PASSED, PASSED_PREFIXES};
 pub use self::error::PrepareError;
 use self::npx::NpmPackage;
 use self::uvx::PyPackage;
+use crate::metrics::BuildMeter;
 use crate::process::Launcher;
 
 /// Preparations that may wait for their turn, besides those under way.
@@ -101,6 +102,9 @@ pub struct Preparer {
     waiting: Arc<Semaphore>,
     /// One permit for each build under way.
     building: Arc<Semaphore>,
+    /// Builds at once.
+    builds: usize,
+    meter: BuildMeter,
     /// Whether what a crash left was cleared.
     swept: Arc<Once>,
 }
@@ -116,8 +120,24 @@ impl Preparer {
             env: Arc::new(env),
             waiting: Arc::new(Semaphore::new(builds + MAX_WAITING)),
             building: Arc::new(Semaphore::new(builds)),
+            builds,
+            meter: BuildMeter::default(),
             swept: Arc::new(Once::new()),
         }
+    }
+
+    /// The same, counting what it prepares from now on.
+    #[must_use]
+    pub fn measured(self, meter: BuildMeter) -> Self {
+        Self { meter, ..self }
+    }
+
+    /// Builds under way, and those that wait.
+    #[must_use]
+    pub fn under_way(&self) -> (usize, usize) {
+        let running = self.builds.saturating_sub(self.building.available_permits());
+        let admitted = (self.builds + MAX_WAITING).saturating_sub(self.waiting.available_permits());
+        (running, admitted.saturating_sub(running))
     }
 
     /// The program for `source`, installing it if it is not there yet.

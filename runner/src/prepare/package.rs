@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -10,6 +11,7 @@ use super::build::{Build, Deadline, Patience};
 use super::cache::{Installed, Key, Lock, Receipt, Stage, is_plain_version};
 use super::error::PrepareError;
 use super::{MAX_WAITING, Preparer};
+use crate::metrics::BuildEnd;
 
 /// What a tool adds to that way.
 pub(super) trait Package: Clone + Send + 'static {
@@ -53,19 +55,32 @@ impl Preparer {
         patience: Patience,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<Installed, PrepareError> {
+        let began = Instant::now();
+        let obtained = self.find_or_build(package, known, patience, on_line).await;
+        self.meter.ended(end(&obtained), began);
+        obtained.map(|(installed, _)| installed)
+    }
+
+    async fn find_or_build(
+        &self,
+        package: &impl Package,
+        known: Option<&str>,
+        patience: Patience,
+        on_line: &mut dyn FnMut(&str),
+    ) -> Result<(Installed, BuildEnd), PrepareError> {
         if let Some(known) = known.filter(|known| !is_plain_version(known)) {
             return Err(PrepareError::invalid("version", format!("{known:?} is not an exact version")));
         }
         let key = package.key();
         let wanted = known.or(package.exact());
         if let Some(installed) = wanted.and_then(|version| self.cache.find(&key, version)) {
-            return Ok(installed);
+            return Ok((installed, BuildEnd::Cached));
         }
         let deadline = Deadline::of(patience);
         let (_turn, lock) = self.turn(&key, &deadline).await?;
         // The build before this one may have been of the same version.
         if let Some(installed) = wanted.and_then(|version| self.cache.find(&key, version)) {
-            return Ok(installed);
+            return Ok((installed, BuildEnd::Cached));
         }
         let stage = self.stage(key.clone(), lock).await?;
         let mut build = Build {
@@ -77,10 +92,13 @@ impl Preparer {
             on_line,
         };
         match make(package, wanted, &mut build, self).await {
-            Ok(Made::Built(version)) => self.publish(package, key, stage, version, on_line).await,
+            Ok(Made::Built(version)) => {
+                let installed = self.publish(package, key, stage, version, on_line).await?;
+                Ok((installed, BuildEnd::Built))
+            }
             Ok(Made::Cached(installed)) => {
                 off_thread(move || stage.remove()).await;
-                Ok(installed)
+                Ok((installed, BuildEnd::Cached))
             }
             Err(error) => {
                 off_thread(move || stage.remove()).await;
@@ -137,6 +155,16 @@ impl Preparer {
             on_line(&forgotten(&error));
         }
         published
+    }
+}
+
+fn end(obtained: &Result<(Installed, BuildEnd), PrepareError>) -> BuildEnd {
+    match obtained {
+        Ok((_, end)) => *end,
+        Err(PrepareError::Busy { .. }) => BuildEnd::Busy,
+        Err(PrepareError::TimedOut { .. }) => BuildEnd::TimedOut,
+        Err(PrepareError::GivenUp { .. }) => BuildEnd::GivenUp,
+        Err(_) => BuildEnd::Failed,
     }
 }
 

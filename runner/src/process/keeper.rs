@@ -21,6 +21,7 @@ use super::command::Level;
 use super::control::Control;
 use super::status::ExitStatus;
 use super::wire::{Event, TERMINATE};
+use crate::metrics::Held;
 
 /// How long a warden may take to end its set before it is killed itself.
 /// Longer than the guard's own bound, so a guard that still works is not cut
@@ -152,11 +153,14 @@ async fn settled(mut fate: watch::Receiver<Fate>, pick: impl Fn(&Fate) -> Option
 }
 
 /// Starts the keeper of a set whose program runs.
-pub(super) fn keep(child: Child, control: Control, facts: ProcessFacts) -> (ProcessHandle, Exit) {
+pub(super) fn keep(child: Child, control: Control, facts: ProcessFacts, held: Held) -> (ProcessHandle, Exit) {
     let (wish, wishes) = watch::channel(Wish::Run);
     let (fates, fate) = watch::channel(Fate::Alive);
     let keeper = Keeper { child, control, wishes, fates, deadline: None };
-    tokio::spawn(keeper.run());
+    tokio::spawn(async move {
+        keeper.run().await;
+        drop(held);
+    });
     let handle = ProcessHandle { wish: Arc::new(wish), fate: fate.clone(), facts };
     let end = settled(fate, |fate| match *fate {
         Fate::Gone(status) => Some(status),

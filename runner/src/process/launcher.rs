@@ -17,6 +17,7 @@ use super::error::{ProcessError, SpawnError};
 use super::keeper::{KILL_LIMIT, Process, ProcessFacts, keep};
 use super::warden::{Findings, WARDEN_ARGUMENT, check_argv};
 use super::wire::{Event, MAX_REQUEST, Request, Step};
+use crate::metrics::{ProcessMeter, StartEnd};
 
 /// How long the warden may take from its start to the program's.
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(20);
@@ -27,6 +28,7 @@ const MAX_FINDINGS: u64 = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Launcher {
     inner: Arc<Inner>,
+    meter: ProcessMeter,
 }
 
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Launcher {
             }
             let degraded = failures.first().map(|(level, why)| format!("{level}: {why}"));
             let inner = Inner { exe: exe.clone(), hidden: hidden.clone(), level, degraded };
-            let launcher = Self { inner: Arc::new(inner) };
+            let launcher = Self { inner: Arc::new(inner), meter: ProcessMeter::default() };
             match launcher.check().await {
                 Ok(()) => {
                     if let Some(reason) = launcher.degraded() {
@@ -72,6 +74,12 @@ impl Launcher {
             }
         }
         Err(ProcessError::NoLevel(failures))
+    }
+
+    /// The same, counting what it starts from now on.
+    #[must_use]
+    pub fn measured(self, meter: ProcessMeter) -> Self {
+        Self { meter, ..self }
     }
 
     /// The level programs are started at.
@@ -101,6 +109,12 @@ impl Launcher {
     /// # Errors
     /// [`SpawnError::is_transient`] tells what is worth another try.
     pub async fn spawn(&self, command: &Command) -> Result<Process, SpawnError> {
+        let started = self.start(command).await;
+        self.meter.starts.count(if started.is_ok() { StartEnd::Started } else { StartEnd::Failed });
+        started
+    }
+
+    async fn start(&self, command: &Command) -> Result<Process, SpawnError> {
         command.check()?;
         let request = self.request(command)?;
         let Plumbing { mut control, warden_end, stdin, stdout, stderr } =
@@ -113,7 +127,7 @@ impl Launcher {
         match outcome {
             Ok(pid) => {
                 let facts = ProcessFacts { pid, started_ms: now_ms(), level: self.inner.level };
-                let (handle, exit) = keep(child, control, facts);
+                let (handle, exit) = keep(child, control, facts, self.meter.held(facts.level));
                 Ok(Process { stdin, stdout, stderr, handle, exit })
             }
             Err(error) => {

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gate::{Answer, Origin};
+use crate::metrics::Metrics;
 
 /// Takes answers back to where the calls came from. Implemented by the link.
 pub trait Callers: Send + Sync {
@@ -22,19 +23,32 @@ pub struct Board {
     changes: watch::Sender<u64>,
     callers: OnceLock<Arc<dyn Callers>>,
     registry: Registry,
+    metrics: Arc<Metrics>,
 }
 
 impl Board {
     /// A board whose clock starts now, for services that are nodes of this registry.
     #[must_use]
-    pub fn new(registry: Registry) -> Arc<Self> {
-        Arc::new(Self { started: Instant::now(), changes: watch::Sender::new(0), callers: OnceLock::new(), registry })
+    pub fn new(registry: Registry, metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            changes: watch::Sender::new(0),
+            callers: OnceLock::new(),
+            registry,
+            metrics,
+        })
     }
 
     /// Says who takes the answers; once.
     pub fn connect(&self, callers: Arc<dyn Callers>) {
         // A second connection would be a fault in the tree's construction; the first stays.
         drop(self.callers.set(callers));
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Time since the start of this program.

@@ -17,6 +17,7 @@ use super::child;
 use super::entry::{Entry, Key, SharedLog, lock};
 use super::observe;
 use super::spec::SharedMeans;
+use crate::metrics::Limit;
 
 /// Deployments on one runner.
 pub const SERVICES_MAX: usize = 1_000;
@@ -142,6 +143,12 @@ impl Directory {
         lock(&self.book).entries.values().cloned().collect()
     }
 
+    /// Builds under way, and those that wait.
+    #[must_use]
+    pub fn builds(&self) -> (usize, usize) {
+        self.means.preparer.under_way()
+    }
+
     /// Whether anything is loaded.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -161,7 +168,11 @@ impl Directory {
         }
         let key = Key { mesh: spec.mesh.clone(), service: spec.service.clone(), deployment: spec.deployment.clone() };
         let id = child_id(&key)?;
-        let entry = match lock(&self.book).admit(&key, &id, spec, &self.board)? {
+        let admitted = lock(&self.book).admit(&key, &id, spec, &self.board);
+        if matches!(admitted, Err(CommandError::Full)) {
+            self.board.metrics().limits.count(Limit::Services);
+        }
+        let entry = match admitted? {
             Some(entry) => entry,
             None => return Ok(()),
         };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use meter::Counters;
 use protocol::link::{Failure, InstanceFact, LogLine, LogStream, ServiceReport, ServiceSpec, ServiceState, Tool};
 use supervision::NodePath;
 use tokio::sync::Notify;
@@ -18,8 +19,9 @@ use super::gate::{Effect, Event as GateEvent, Gate, Repeatable};
 use super::log::{Log, brief};
 use super::state::{Event, State};
 use crate::instance::{Client, SHARED};
+use crate::metrics::Limit;
 use crate::prepare::Prepared;
-use crate::process::ProcessFacts;
+use crate::process::{Level, ProcessFacts};
 
 /// Lines of the log that go with a failure.
 const FAILURE_LINES: usize = 20;
@@ -75,6 +77,18 @@ struct Inner {
     heard: Duration,
 }
 
+/// A deployment in numbers.
+pub struct Load {
+    /// Where it is in its life.
+    pub state: ServiceState,
+    /// Calls before the process.
+    pub in_flight: usize,
+    /// Calls that wait.
+    pub waiting: usize,
+    /// The isolation level of the process, if one runs.
+    pub level: Option<Level>,
+}
+
 /// The tool list, and the number of the change that brought it.
 struct Tools {
     list: Vec<Tool>,
@@ -86,7 +100,7 @@ impl Entry {
         let key = Key { mesh: spec.mesh.clone(), service: spec.service.clone(), deployment: spec.deployment.clone() };
         let inner = Inner {
             state: State::new(unix_ms()),
-            gate: Gate::default(),
+            gate: Gate::new(board.metrics().gates.clone()),
             armed: None,
             client: None,
             tools: None,
@@ -133,7 +147,10 @@ impl Entry {
 
     fn carry_out(&self, effect: Effect, client: Option<&Client>) {
         match (effect, client) {
-            (Effect::Reply { origin, answer, attempts }, _) => self.board.reply(origin, answer, attempts),
+            (Effect::Reply { origin, answer, attempts }, _) => {
+                self.board.metrics().calls.answered(&answer);
+                self.board.reply(origin, answer, attempts);
+            }
             (Effect::Write { rpc, method, params }, Some(client)) => client.call(rpc, &method, &params),
             (Effect::Revoke { rpc, reason }, Some(client)) => client.revoke(rpc, &reason),
             // The process is gone, and its death is on the way to the gate.
@@ -163,6 +180,9 @@ impl Entry {
                 return;
             }
         };
+        if matches!(event, Event::Down { .. }) {
+            self.board.metrics().process_restarts.increment(1);
+        }
         self.note_failure(event);
         match state {
             ServiceState::Queued | ServiceState::Building | ServiceState::Starting | ServiceState::Restarting => {
@@ -260,6 +280,28 @@ impl Entry {
         self.lock().gate.in_flight()
     }
 
+    /// A limit refused something of the service.
+    pub(crate) fn over(&self, limit: Limit) {
+        self.board.metrics().limits.count(limit);
+    }
+
+    /// The refusals by limits of whoever speaks to the process.
+    pub(crate) fn limits(&self) -> Counters<Limit> {
+        self.board.metrics().limits.clone()
+    }
+
+    /// What is the case, in numbers.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let inner = self.lock();
+        Load {
+            state: inner.state.state(),
+            in_flight: inner.gate.in_flight(),
+            waiting: inner.gate.waiting(),
+            level: inner.facts.map(|facts| facts.level),
+        }
+    }
+
     /// The process that runs, or `None`.
     pub(crate) fn set_facts(&self, facts: Option<ProcessFacts>) {
         self.lock().facts = facts;
@@ -283,7 +325,8 @@ impl Entry {
 
     /// Adds a line to the service's log.
     pub(crate) fn say(&self, stream: LogStream, text: &str) {
-        lock(&self.log).push(unix_ms(), stream, text);
+        let kept = lock(&self.log).push(unix_ms(), stream, text);
+        self.board.metrics().logs.said(stream, text.len(), kept);
     }
 
     /// The last line of a build, shown while it lasts.

@@ -29,6 +29,8 @@ pub use call::{Answer, Origin, Submit};
 use call::{Call, Progress};
 pub use event::{Counters, Effect, Event};
 
+use crate::metrics::{GateMeter, Limit};
+
 /// Request ids of calls start here; JavaScript servers keep integers exact far beyond it.
 pub const FIRST_CALL_ID: u64 = 1 << 32;
 /// Calls that may wait for a service.
@@ -79,6 +81,9 @@ pub struct Gate {
     next_rpc: u64,
     given_up: VecDeque<u64>,
     counters: Counters,
+    /// The time of the event that is taken.
+    now: Duration,
+    meter: GateMeter,
 }
 
 impl Default for Gate {
@@ -94,13 +99,22 @@ impl Default for Gate {
             next_rpc: FIRST_CALL_ID,
             given_up: VecDeque::new(),
             counters: Counters::default(),
+            now: Duration::ZERO,
+            meter: GateMeter::default(),
         }
     }
 }
 
 impl Gate {
+    /// One that measures how long calls wait and servers take.
+    #[must_use]
+    pub fn new(meter: GateMeter) -> Self {
+        Self { meter, ..Self::default() }
+    }
+
     /// Takes an event; appends what has to be done, in order.
     pub fn on(&mut self, event: Event, now: Duration, effects: &mut Vec<Effect>) {
+        self.now = now;
         match event {
             Event::Submit(submit) => self.submit(submit, now, effects),
             Event::Opened { generation, repeatable } => self.opened(generation, repeatable, effects),
@@ -154,7 +168,7 @@ impl Gate {
         }
         let rpc = self.next_id();
         let deadline = now + submit.timeout.clamp(Duration::from_millis(1), CALL_TIMEOUT_MAX);
-        let mut call = Call::new(submit, deadline);
+        let mut call = Call::new(submit, deadline, now);
         if matches!(self.phase, Phase::Waiting { .. }) {
             call.wait_until(now + WAIT_MAX);
         }
@@ -175,12 +189,14 @@ impl Gate {
             Phase::Waiting { .. } | Phase::Open { .. } => {}
         }
         if self.waiting.len() >= WAITING_MAX {
+            self.meter.limits.count(Limit::ServiceWaitingCalls);
             return Some(Answer::failed(
                 FailCode::Overloaded,
                 format!("{WAITING_MAX} calls wait for this service already"),
             ));
         }
         if self.held_bytes + submit.params.len() > HELD_BYTES_MAX {
+            self.meter.limits.count(Limit::ServiceHeldBytes);
             return Some(Answer::failed(
                 FailCode::Overloaded,
                 format!("calls with {HELD_BYTES_MAX} bytes of parameters wait for this service already"),
@@ -215,6 +231,7 @@ impl Gate {
             let Some(call) = self.calls.get_mut(&rpc) else { continue };
             call.progress = Progress::Sent { repeatable: Arc::clone(repeatable) };
             self.in_flight += 1;
+            self.meter.waited(call.lap(self.now));
             effects.push(Effect::Write { rpc, method: call.method.clone(), params: call.params.clone() });
         }
     }
@@ -280,6 +297,7 @@ impl Gate {
             }
             call.progress = Progress::Waiting;
             self.in_flight -= 1;
+            self.meter.served(call.lap(self.now));
             let fresh = self.renumber(rpc);
             self.waiting.push_front(fresh);
         }
@@ -372,6 +390,7 @@ impl Gate {
         }
         match &self.phase {
             Phase::Waiting { state } if now < call.deadline => {
+                self.meter.limits.count(Limit::ServiceWaitingTime);
                 not_running(state, &format!("waited {} s for it", WAIT_MAX.as_secs()))
             }
             Phase::Waiting { state } => Answer::failed(
@@ -398,9 +417,10 @@ impl Gate {
 
     /// Removes the call and answers it. The caller takes it out of `waiting`.
     fn finish(&mut self, rpc: u64, answer: Answer, effects: &mut Vec<Effect>) {
-        let Some(call) = self.calls.remove(&rpc) else { return };
+        let Some(mut call) = self.calls.remove(&rpc) else { return };
         if call.is_in_flight() {
             self.in_flight -= 1;
+            self.meter.served(call.lap(self.now));
         }
         self.due.remove(&(call.due, rpc));
         self.by_origin.remove(&call.origin);

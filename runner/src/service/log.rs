@@ -25,20 +25,23 @@ pub struct Log {
 }
 
 impl Log {
-    /// Takes a line (without its newline), said at `at_ms` (Unix milliseconds).
-    pub fn push(&mut self, at_ms: u64, stream: LogStream, text: &str) {
+    /// Takes a line (without its newline), said at `at_ms` (Unix milliseconds). How many of its bytes are kept; `None`
+    /// when it is left out.
+    pub fn push(&mut self, at_ms: u64, stream: LogStream, text: &str) -> Option<usize> {
         if at_ms.saturating_sub(self.second_ms) >= SECOND_MS || at_ms < self.second_ms {
             self.say_what_was_left_out(at_ms);
             self.second_ms = at_ms;
             self.bytes = 0;
         }
+        let whole = text.len();
         let text = clip(text);
         if self.bytes + text.len() > BYTES_PER_SECOND_MAX {
             self.left_out += 1;
-            return;
+            return None;
         }
         self.bytes += text.len();
         self.keep(LogLine { at_ms, stream, text });
+        Some(whole.min(LINE_BYTES_MAX))
     }
 
     /// The last `count` lines, oldest first.

@@ -30,6 +30,6 @@ mod tasks;
 pub use board::{Board, Callers};
 pub use directory::{CommandError, Directory, SERVICES_MAX};
 pub(crate) use entry::lock;
-pub use entry::{Entry, Key};
+pub use entry::{Entry, Key, Load};
 pub(crate) use log::brief;
 pub use spec::Means;

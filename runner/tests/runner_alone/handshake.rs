@@ -76,9 +76,13 @@ async fn health_is_open_and_the_tree_is_not() {
     let runner = Runner::start(&[]).await;
     let health = get(&runner, "/health", "").await;
     assert!(health.starts_with("HTTP/1.1 200") && health.contains(r#""status":"ok""#), "{health}");
-    assert!(get(&runner, "/tree", "").await.starts_with("HTTP/1.1 401"));
+    for path in ["/tree", "/metrics"] {
+        assert!(get(&runner, path, "").await.starts_with("HTTP/1.1 401"), "{path}");
+    }
     let wrong = format!("authorization: Bearer {}\r\n", "f".repeat(32));
-    assert!(get(&runner, "/tree", &wrong).await.starts_with("HTTP/1.1 401"));
+    for path in ["/tree", "/metrics"] {
+        assert!(get(&runner, path, &wrong).await.starts_with("HTTP/1.1 401"), "{path}");
+    }
     let tree = get(&runner, "/tree", &format!("authorization: Bearer {TOKEN}\r\n")).await;
     assert!(tree.starts_with("HTTP/1.1 200") && tree.contains(r#""id":"http""#), "{tree}");
     assert!(get(&runner, "/link", "").await.starts_with("HTTP/1.1 426"));
@@ -97,7 +101,7 @@ async fn a_broken_frame_ends_the_session_only() {
     assert_eq!(broker.text(&spec("one", &[]), "echo", serde_json::json!({ "text": "still here" })).await, "still here");
 }
 
-async fn get(runner: &Runner, path: &str, headers: &str) -> String {
+pub(super) async fn get(runner: &Runner, path: &str, headers: &str) -> String {
     let mut stream = UnixStream::connect(runner.socket()).await.unwrap();
     let connection = if headers.contains("upgrade") { "" } else { "connection: close\r\n" };
     let request = format!("GET {path} HTTP/1.1\r\nhost: runner\r\n{connection}{headers}\r\n");

@@ -7,4 +7,5 @@ mod bench;
 mod calls;
 mod handshake;
 mod life;
+mod metrics;
 mod processes;

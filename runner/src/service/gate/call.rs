@@ -89,10 +89,12 @@ pub(super) struct Call {
     pub(super) retry: bool,
     pub(super) attempts: u8,
     pub(super) progress: Progress,
+    /// Since when it waits, or is before the process.
+    since: Duration,
 }
 
 impl Call {
-    pub(super) fn new(submit: Submit, deadline: Duration) -> Self {
+    pub(super) fn new(submit: Submit, deadline: Duration, now: Duration) -> Self {
         Self {
             origin: submit.origin,
             method: submit.method,
@@ -102,7 +104,13 @@ impl Call {
             retry: submit.retry,
             attempts: submit.attempts_before,
             progress: Progress::Waiting,
+            since: now,
         }
+    }
+
+    /// How long it has been where it was; from now on it is elsewhere.
+    pub(super) fn lap(&mut self, now: Duration) -> Duration {
+        now.saturating_sub(std::mem::replace(&mut self.since, now))
     }
 
     pub(super) fn wait_until(&mut self, at: Duration) {
