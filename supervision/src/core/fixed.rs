@@ -10,6 +10,7 @@ use super::{
     Input, Key, Output, Policy, Random,
     history::{Shared, Verdict},
     member::{Ended, Expired, Member, Status},
+    open::Open,
 };
 use crate::{ExitReason, NodeState, Restart, Strategy, Transition};
 
@@ -17,9 +18,12 @@ pub(crate) struct Fixed {
     strategy: Strategy,
     policy: Policy,
     places: Vec<Place>,
+    open: Open,
+    /// The first whose first start has not succeeded yet.
+    booting: usize,
     shared: Shared,
     random: Random,
-    /// No start before this, for strategies that restart groups.
+    /// No start before this, for strategies that restart groups: the latest of all holds.
     hold: Duration,
     /// Set when it is going down: with what it will finish.
     ending: Option<ExitReason>,
@@ -41,10 +45,13 @@ struct Place {
 impl Fixed {
     pub(crate) fn new(strategy: Strategy, policy: Policy, members: Vec<Member>, random: Random) -> Self {
         let place = |member| Place { member, fresh: true, doomed: false, hold: Duration::ZERO };
+        let open = Open::of(members.len());
         Self {
             strategy,
             policy,
             places: members.into_iter().map(place).collect(),
+            open,
+            booting: 0,
             shared: Shared::default(),
             random,
             hold: Duration::ZERO,
@@ -76,11 +83,18 @@ impl Fixed {
 
     /// When to come back with a tick.
     pub(crate) fn next_wake(&self) -> Option<Duration> {
-        let deadlines = self.places.iter().filter_map(|p| p.member.deadline());
-        let idle = |p: &&Place| p.member.status == Status::Idle;
-        let holds = self.places.iter().filter(idle).map(|p| self.hold_of(p));
-        // A hold that is over waits for an event, not for a time.
-        deadlines.chain(holds.filter(|at| *at > self.now)).min()
+        let deadlines = self.open.moving.iter().filter_map(|i| self.places.get(*i)?.member.deadline());
+        deadlines.chain(self.next_hold()).min()
+    }
+
+    /// A hold that is over waits for an event, not for a time.
+    fn next_hold(&self) -> Option<Duration> {
+        if self.hold <= self.now {
+            return None;
+        }
+        let open = self.open.unsettled.iter().filter_map(|i| self.places.get(*i));
+        let idle = open.filter(|p| p.member.status == Status::Idle);
+        idle.map(|p| self.hold_of(p)).filter(|at| *at > self.now).min()
     }
 
     fn hold_of(&self, place: &Place) -> Duration {
@@ -102,11 +116,13 @@ impl Fixed {
         {
             place.fresh = false;
             out.push(Output::Report { key, transition: Transition::Ready });
+            self.look_at(key);
         }
     }
 
     fn tick(&mut self, out: &mut Vec<Output>) {
-        for key in (0..).take(self.places.len()) {
+        let moving: Vec<_> = self.open.moving.iter().filter_map(|i| Key::try_from(*i).ok()).collect();
+        for key in moving {
             let now = self.now;
             let Some((_, place)) = self.place(key) else {
                 continue;
@@ -121,6 +137,11 @@ impl Fixed {
     }
 
     fn down(&mut self, key: Key, generation: u64, exit: ExitReason, out: &mut Vec<Output>) {
+        self.ended(key, generation, exit, out);
+        self.look_at(key);
+    }
+
+    fn ended(&mut self, key: Key, generation: u64, exit: ExitReason, out: &mut Vec<Output>) {
         let (now, ending) = (self.now, self.ending.is_some());
         let hold = self.hold;
         let Some((index, place)) = self.place(key) else {
@@ -183,12 +204,13 @@ impl Fixed {
     /// Everything from `first` on goes down with the child that failed, and comes up with it again: as in OTP
     /// also what had finished before, unless it was temporary.
     fn doom(&mut self, first: usize) {
-        for place in self.places.iter_mut().skip(first) {
+        for (index, place) in self.places.iter_mut().enumerate().skip(first) {
             if place.member.is_alive() {
                 place.doomed = true;
             } else if place.member.restart != Restart::Temporary {
                 place.member.status = Status::Idle;
             }
+            self.open.note(index, &place.member, place.doomed);
         }
     }
 
@@ -207,6 +229,7 @@ impl Fixed {
                 out.push(Output::Report { key, transition: Transition::Stopped { exit } });
             }
         }
+        self.places.iter().enumerate().for_each(|(index, place)| self.open.note(index, &place.member, place.doomed));
     }
 
     /// Does what can be done now: the next stop, or else the next starts, or else the last word.
@@ -215,43 +238,55 @@ impl Fixed {
             return;
         }
         let now = self.now;
-        let last_doomed = (0..).zip(&mut self.places).filter(|(_, p)| p.doomed).last();
-        if let Some((key, place)) = last_doomed {
-            return place.member.stop(key, now, out);
+        if let Some(last) = self.open.doomed.last().copied() {
+            return self.act(last, |key, member| member.stop(key, now, out));
         }
         if let Some(exit) = self.ending.clone() {
             self.finished = true;
             return out.push(Output::Finished(exit));
         }
         while let Some(index) = self.next_start() {
-            if let Some((key, place)) = (0..).zip(&mut self.places).nth(index) {
-                out.push(place.member.start(key, now));
-            }
+            self.act(index, |key, member| out.push(member.start(key, now)));
         }
-        let up = |p: &Place| p.member.is_up() || p.member.status == Status::Over;
-        if !self.announced && self.places.iter().all(up) {
+        if !self.announced && self.open.unsettled.is_empty() {
             self.announced = true;
             out.push(Output::Ready);
         }
     }
 
-    fn next_start(&self) -> Option<usize> {
-        match self.strategy {
-            Strategy::OneForOne => {
-                let is_fresh = |p: &Place| p.fresh && p.member.status != Status::Over;
-                let booting = self.places.iter().position(is_fresh);
-                self.places.iter().enumerate().position(|(i, place)| {
-                    let turn = !place.fresh || booting == Some(i);
-                    turn && place.member.status == Status::Idle && place.hold <= self.now
-                })
-            }
-            Strategy::OneForAll | Strategy::RestForOne => {
-                let settled = |p: &Place| p.member.is_up() || p.member.status == Status::Over;
-                let next = self.places.iter().position(|p| !settled(p))?;
-                let idle = self.places.get(next)?.member.status == Status::Idle;
-                (idle && self.hold <= self.now).then_some(next)
-            }
+    /// Gives an order to a child.
+    fn act(&mut self, index: usize, order: impl FnOnce(Key, &mut Member)) {
+        if let Ok(key) = Key::try_from(index)
+            && let Some(place) = self.places.get_mut(index)
+        {
+            order(key, &mut place.member);
+            self.open.note(index, &place.member, place.doomed);
         }
+    }
+
+    /// Something happened to a child.
+    fn look_at(&mut self, key: Key) {
+        if let Ok(index) = usize::try_from(key)
+            && let Some(place) = self.places.get(index)
+        {
+            self.open.note(index, &place.member, place.doomed);
+        }
+        while self.places.get(self.booting).is_some_and(|place| !place.fresh) {
+            self.booting += 1;
+        }
+    }
+
+    fn next_start(&self) -> Option<usize> {
+        let can = |place: &Place| place.member.status == Status::Idle && self.hold_of(place) <= self.now;
+        let next = match self.strategy {
+            // Those after the one that boots wait for it.
+            Strategy::OneForOne => {
+                let turns = self.open.unsettled.range(..=self.booting);
+                return turns.copied().find(|i| self.places.get(*i).is_some_and(can));
+            }
+            Strategy::OneForAll | Strategy::RestForOne => *self.open.unsettled.first()?,
+        };
+        self.places.get(next).is_some_and(can).then_some(next)
     }
 }
 

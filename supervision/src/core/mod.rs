@@ -7,6 +7,7 @@
 mod fixed;
 mod history;
 mod member;
+mod open;
 mod set;
 #[cfg(test)]
 mod tests;
