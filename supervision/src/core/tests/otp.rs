@@ -172,9 +172,28 @@ struct Difference {
     left: &'static [&'static str],
 }
 
-const IN_TREES: [Difference; 7] = [
+const IN_TREES: [Difference; 8] = [
     Difference {
         rule: "failures before ready count in a row, whatever the window",
+        scenario: "differs slow sibling",
+        step: 1,
+        saw: &[
+            "end b crash",
+            "end a shutdown",
+            "start a",
+            "start b +2",
+            "fail b +2",
+            "end a shutdown +2",
+            "start a +2",
+            "start b +4",
+            "fail b +4",
+            "end a shutdown +4",
+            "over shutdown +4",
+        ],
+        left: &[],
+    },
+    Difference {
+        rule: "the window is stretched to (n + 1) times the longest start, of those that failed too",
         scenario: "differs slow failures",
         step: 1,
         saw: &["end a crash", "start a", "fail a +2", "over shutdown +2"],
