@@ -145,3 +145,82 @@ async fn a_name_that_cannot_be_read_is_foreign() {
         assert_eq!(get_bytes(&broker, "/tree", &headers).await.status, 403, "{name}");
     }
 }
+
+/// The number of the last change.
+async fn seq(broker: &Broker) -> u64 {
+    get(broker, "/tree?depth=0", &[]).await.body["seq"].as_u64().unwrap()
+}
+
+/// A number after which nothing has changed for a while.
+async fn quiet(broker: &Broker) -> u64 {
+    let mut last = seq(broker).await;
+    loop {
+        let answer = get(broker, &format!("/tree?depth=0&after={last}&wait=1"), &[]).await;
+        if answer.status == 204 {
+            return last;
+        }
+        last = answer.body["seq"].as_u64().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn h06_a_change_of_the_tree_can_be_waited_for() {
+    let (broker, runner) = Broker::with_runner().await;
+    let _link = runner.accept_with(Vec::new()).await;
+    eventually(&broker, "/health/ready", |body| body["ready"] == true).await;
+    let last = quiet(&broker).await;
+    // Who has another number has its answer at once, also one from before the broker's restart.
+    for other in [0, last - 1, last + 1] {
+        let answer = get(&broker, &format!("/tree?after={other}&wait=60"), &[]).await;
+        assert!(answer.status == 200 && answer.body["seq"].as_u64().unwrap() >= last, "{}", answer.body);
+    }
+    let asked = async {
+        let mut known = last;
+        loop {
+            let answer = get(&broker, &format!("/tree?path=meshes/default/peers&after={known}&wait=60"), &[]).await;
+            assert_eq!(answer.status, 200);
+            assert!(answer.body["seq"].as_u64().unwrap() > known, "{}", answer.body);
+            if children(&answer.body["roots"][0]).len() == 1 {
+                return;
+            }
+            known = answer.body["seq"].as_u64().unwrap();
+        }
+    };
+    let joined = async {
+        let waits = |page: &str| page.lines().any(|line| line == "claudemesh_broker_tree_waiters 1");
+        while !waits(&get(&broker, "/metrics", &[]).await.text) {
+            sleep(LOOK_EVERY).await;
+        }
+        crate::harness::Client::join(&broker, crate::harness::OWNER).await
+    };
+    let ((), _client) = tokio::join!(asked, joined);
+
+    let last = quiet(&broker).await;
+    let gone = get(&broker, &format!("/tree?path=nowhere&after={}&wait=60", last - 1), &[]).await;
+    assert!(gone.status == 404 && gone.body["seq"].as_u64().unwrap() >= last, "{}", gone.body);
+    assert_eq!(get(&broker, "/tree?after=x", &[]).await.status, 400);
+}
+
+#[tokio::test]
+async fn h50_not_everybody_may_wait_for_the_tree() {
+    let broker = Broker::alone().await;
+    let last = quiet(&broker).await;
+    let path = format!("/tree?after={last}&wait=60");
+    let waiting = futures_util::future::join_all((0..65).map(|_| get(&broker, &path, &[])));
+    let stop = async {
+        let refused = r#"claudemesh_limit_refused_total{limit="tree_waiters"} 1"#;
+        while !get(&broker, "/metrics", &[]).await.text.contains(refused) {
+            sleep(LOOK_EVERY).await;
+        }
+        // They are not kept waiting by a broker that ends.
+        rustix::process::kill_process(
+            rustix::process::Pid::from_raw(broker.pid().try_into().unwrap()).unwrap(),
+            rustix::process::Signal::TERM,
+        )
+        .unwrap();
+    };
+    let (answers, ()) = tokio::join!(waiting, stop);
+    assert_eq!(answers.iter().filter(|answer| answer.body["error"] == "limit").count(), 1);
+    let draining = |answer: &&crate::harness::Answer| answer.body["error"] == "draining" || answer.status == 200;
+    assert_eq!(answers.iter().filter(draining).count(), 64);
+}
