@@ -333,12 +333,35 @@ fn schema_describes_tools() {
     assert_eq!(json, json!({"name": "time", "tools": tools}));
 }
 
+fn broker_of_nothing() -> FakeBroker {
+    broker(vec![json!({"type": "error", "code": "not_found", "message": "not found in mesh"})])
+}
+
 #[test]
 fn a_tool_that_is_not_there_is_a_failure() {
-    let broker = broker(vec![json!({"type": "mcp_schema_result", "tools": []})]);
-    let home = Home::of(&broker.url);
+    let empty = broker(vec![json!({"type": "mcp_schema_result", "tools": []})]);
+    let home = Home::of(&empty.url);
     home.run(&["schema", "time", "nope"]).exits(1).says("has no tool `nope`");
     assert_eq!(home.run(&["schema", "time"]).exits(0).stdout, "time has no tools.\n");
+
+    let two = json!([{"name": "convert_time"}, {"name": "get_current_time"}]);
+    let broker = FakeBroker::start(move |message| match message.get("tool_name") {
+        _ if message["type"] == "hello" => vec![],
+        Some(_) => {
+            vec![json!({"type": "error", "code": "not_found", "message": "service \"time\" has no tool \"get_time\""})]
+        }
+        None => vec![json!({"type": "mcp_schema_result", "server_name": "time", "tools": two})],
+    });
+    let ended = Home::of(&broker.url).run(&["schema", "time", "get_time"]).exits(1).says("has no tool `get_time`");
+    let ended = ended.says("hint: did you mean `get_current_time`? it has convert_time, get_current_time");
+    assert!(!ended.stderr.contains("catalog"), "{ended:?}");
+    // A service that is not there is another matter.
+    let nowhere = broker_of_nothing();
+    Home::of(&nowhere.url)
+        .run(&["schema", "tme", "get_time"])
+        .exits(1)
+        .says("not found in mesh")
+        .says("claudemesh catalog");
 }
 
 #[test]

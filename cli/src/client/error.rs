@@ -30,6 +30,13 @@ pub(crate) enum ClientError {
     Request(String),
 }
 
+impl ClientError {
+    /// Whether what was asked about is not there, or must not be seen.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Refused { code, .. } if code == "not_found")
+    }
+}
+
 /// A limit in words.
 pub(super) fn seconds(duration: Duration) -> String {
     format!("{} s", duration.as_secs_f64())

@@ -12,6 +12,11 @@ use crate::output::Style;
 use crate::text;
 use crate::wire::{self, Tool};
 
+/// Tools that a failure names; `claudemesh schema NAME` shows all of them.
+const MAX_NAMED: usize = 20;
+/// How like a name must be to be what was meant: the share of pairs of letters that both have.
+const CLOSE: f64 = 0.4;
+
 /// The words of `schema`.
 #[derive(Debug, Args)]
 pub(crate) struct SchemaArgs {
@@ -30,12 +35,21 @@ pub(crate) async fn run(context: &Context, args: SchemaArgs) -> Result<(), CliEr
     let mut client = context.client().await?;
     let request = wire::Schema { server_name: args.name.clone(), tool_name: args.tool.clone() };
     let answer = client.request(&request, args.timeout).await;
+    let missing = match (&args.tool, &answer) {
+        (Some(tool), Ok(answer)) if answer.tools.is_empty() => Some(tool),
+        (Some(tool), Err(error)) if error.is_not_found() => Some(tool),
+        _ => None,
+    };
+    if let Some(tool) = missing {
+        let all = wire::Schema { server_name: args.name.clone(), tool_name: None };
+        // Without an answer it is the service that is not there, which the first answer has said.
+        if let Ok(all) = client.request(&all, args.timeout).await {
+            client.close().await;
+            return Err(no_such_tool(&args.name, tool, &all.tools));
+        }
+    }
     client.close().await;
     let tools = answer?.tools;
-    if let (Some(tool), true) = (&args.tool, tools.is_empty()) {
-        return Err(CliError::failed(format!("{} has no tool `{tool}`", args.name))
-            .hint(format!("claudemesh schema {} lists its tools", args.name)));
-    }
     let document = json!({"name": args.name, "tools": tools});
     context.printer.result(&document, |style| {
         if tools.is_empty() {
@@ -44,6 +58,25 @@ pub(crate) async fn run(context: &Context, args: SchemaArgs) -> Result<(), CliEr
         let described: Vec<_> = tools.iter().map(|tool| describe(style, tool)).collect();
         described.join("\n\n")
     })
+}
+
+/// A failure that names the tools there are, and the one that may have been meant.
+fn no_such_tool(service: &str, asked: &str, tools: &[Tool]) -> CliError {
+    let error = CliError::failed(format!("{service} has no tool `{}`", text::line(asked)));
+    let names: Vec<String> = tools.iter().map(|tool| tool.name.line()).collect();
+    if names.is_empty() {
+        return error.hint(format!("{service} has no tools at all: claudemesh logs {service} may say why"));
+    }
+    let close = |name: &&String| strsim::sorensen_dice(&name.to_lowercase(), &asked.to_lowercase());
+    let meant =
+        names.iter().max_by(|one, other| close(one).total_cmp(&close(other))).filter(|name| close(name) >= CLOSE);
+    let meant = meant.map_or_else(String::new, |name| format!("did you mean `{name}`? "));
+    let shown = names.iter().take(MAX_NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = match names.len().saturating_sub(MAX_NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    error.hint(format!("{meant}it has {shown}{more}"))
 }
 
 /// A tool: its name, what its author says of it, a line per argument.
@@ -108,6 +141,26 @@ mod tests {
         for line in ["    zone (string, required) IANA name", "    style (string|null)", "    extra (any)"] {
             assert!(shown.lines().any(|shown| shown == line), "{line:?} is not in\n{shown}");
         }
+    }
+
+    #[test]
+    fn a_tool_that_is_not_there_is_told_with_those_that_are() {
+        let tools = |names: &[&str]| -> Vec<Tool> {
+            names.iter().map(|name| serde_json::from_value(json!({ "name": name })).unwrap()).collect()
+        };
+        let hint = |asked: &str, names: &[&str]| no_such_tool("time", asked, &tools(names)).hint.unwrap();
+        let two = ["convert_time", "get_current_time"];
+        assert_eq!(
+            hint("get_curent_time", &two),
+            "did you mean `get_current_time`? it has convert_time, get_current_time"
+        );
+        assert_eq!(hint("Convert", &two), "did you mean `convert_time`? it has convert_time, get_current_time");
+        assert_eq!(hint("xyz", &two), "it has convert_time, get_current_time");
+        assert_eq!(hint("x", &["evil\u{1b}[2J\n"]), "it has evil");
+        let many: Vec<String> = (0..25).map(|n| format!("tool-{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(hint("zzz", &many).ends_with("tool-19 and 5 more"));
+        assert!(hint("x", &[]).contains("no tools at all"));
     }
 
     #[test]
