@@ -58,11 +58,7 @@ impl Operator {
     /// A client for `endpoint`, with the token that is found here.
     pub(crate) fn new(endpoint: Endpoint, data_dir: Option<&Path>) -> Result<Self, CliError> {
         let token_file = data_directory(data_dir)?.join(TOKEN_FILE);
-        let builder = Client::builder()
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(REQUEST_TIMEOUT);
+        let builder = Client::builder().no_proxy().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
         let builder = match &endpoint {
             Endpoint::Unix { path } => builder.unix_socket(path.clone()),
             Endpoint::Tcp { .. } => builder,
@@ -79,17 +75,27 @@ impl Operator {
     /// `GET` of the path made of `segments` (each is encoded, so none can become two) with `query`. Any status but 401
     /// and 403 is an answer.
     pub(crate) async fn get(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Answer, CliError> {
+        self.get_within(segments, query, REQUEST_TIMEOUT).await
+    }
+
+    /// The same, for an answer that may take longer or shorter.
+    pub(crate) async fn get_within(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+        limit: Duration,
+    ) -> Result<Answer, CliError> {
         let url = self.url(segments, query)?;
-        let mut request = self.http.get(url);
+        let mut request = self.http.get(url).timeout(limit);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, bearer(token)?);
         }
-        let response = request.send().await.map_err(|error| self.describe(&error))?;
+        let response = request.send().await.map_err(|error| self.describe(&error, limit))?;
         let status = response.status().as_u16();
         if matches!(status, 401 | 403) {
             return Err(self.unauthorised());
         }
-        let body = self.body(response).await?;
+        let body = self.body(response, limit).await?;
         Ok(Answer { status, body })
     }
 
@@ -105,9 +111,9 @@ impl Operator {
         Ok(url)
     }
 
-    async fn body(&self, mut response: reqwest::Response) -> Result<String, CliError> {
+    async fn body(&self, mut response: reqwest::Response, limit: Duration) -> Result<String, CliError> {
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.describe(&error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.describe(&error, limit))? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(CliError::failed(format!("the broker's answer is larger than {MAX_BODY_BYTES} bytes"))
                     .hint("ask for less: --path, --depth"));
@@ -129,7 +135,7 @@ impl Operator {
         ))
     }
 
-    fn describe(&self, error: &reqwest::Error) -> CliError {
+    fn describe(&self, error: &reqwest::Error, limit: Duration) -> CliError {
         let endpoint = &self.endpoint;
         let reason = text::line(&innermost(error));
         if error.is_connect() {
@@ -139,7 +145,7 @@ impl Operator {
         if error.is_timeout() {
             return CliError::timed_out(format!(
                 "no answer from the broker at {endpoint} within {} s",
-                REQUEST_TIMEOUT.as_secs()
+                limit.as_secs()
             ))
             .hint("the broker is there and does not answer: look at its log");
         }

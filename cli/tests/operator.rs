@@ -1,5 +1,10 @@
 //! The operator's view: tree and health.
 
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::harness::{FakeHttp, Home, dead_address};
@@ -42,6 +47,120 @@ fn the_tree_is_drawn_and_its_document_is_passed_on() {
     assert_eq!(json.json(), tree());
     assert!(!json.stdout.contains(['\u{1b}', '\u{202e}']), "{json:?}");
     assert_eq!(http.next().target, "/tree?path=broker%2Fa+b&depth=1");
+}
+
+/// The tree at this number, with the node's state.
+fn at(seq: u64, state: &str) -> (u16, String) {
+    let mut tree = tree();
+    tree["seq"] = seq.into();
+    tree["at_ms"] = (1_700_000_060_000 + seq).into();
+    tree["roots"][0]["children"][0]["state"] = state.into();
+    (200, tree.to_string())
+}
+
+/// One answer after the other, then none any more.
+fn script(answers: Vec<(u16, String)>) -> FakeHttp {
+    let step = AtomicUsize::new(0);
+    FakeHttp::start(move |_| match answers.get(step.fetch_add(1, Ordering::Relaxed)) {
+        Some(answer) => answer.clone(),
+        None => loop {
+            std::thread::park();
+        },
+    })
+}
+
+const AWAY: &str = r#"{"error":"draining","message":"the broker is stopping"}"#;
+
+#[test]
+fn a_watched_tree_is_told_at_each_change_and_only_then() {
+    let http = script(vec![
+        at(4, "crashed"),
+        (204, String::new()),
+        at(5, "crashed"),
+        at(6, "running"),
+        (503, AWAY.to_owned()),
+        at(1, "running"),
+    ]);
+    let home = home(&http.url);
+    let mut child = home.start(&["tree", "--watch", "--json"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut next = || -> Value { serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap() };
+    let state = |tree: &Value| tree["roots"][0]["children"][0]["state"].as_str().unwrap().to_owned();
+    for (seq, expected) in [(4, "crashed"), (6, "running"), (1, "running")] {
+        let tree = next();
+        assert_eq!((tree["seq"].as_u64(), state(&tree).as_str()), (Some(seq), expected));
+    }
+    for target in [
+        "/tree",
+        "/tree?after=4&wait=25",
+        "/tree?after=4&wait=25",
+        "/tree?after=5&wait=25",
+        "/tree?after=6&wait=25",
+        "/tree",
+    ] {
+        assert_eq!(http.next().target, target);
+    }
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("warning: the broker is stopping; the tree was last seen at "), "{said}");
+}
+
+#[test]
+fn a_watched_tree_in_a_pipe_is_a_block_for_each_change() {
+    let http = script(vec![at(4, "crashed"), at(5, "running"), (503, AWAY.to_owned()), at(1, "running")]);
+    let home = home(&http.url);
+    let mut child = home.start(&["tree", "--watch"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut block = || -> Vec<String> { lines.by_ref().take(3).map(Result::unwrap).collect() };
+    assert!(block()[2].starts_with("└─ evil  service     crashed"));
+    let second = [block(), block()].concat();
+    assert!(second[0].is_empty() && second[3].starts_with("└─ evil  service     running"), "{second:?}");
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_watched_tree_is_painted_over_on_a_terminal() {
+    let (mut answers, lost) = (vec![at(4, "crashed"), at(5, "running")], (503, AWAY.to_owned()));
+    answers.extend(std::iter::repeat_n(lost, 100));
+    let http = script(answers);
+    let (shown, code) = home(&http.url).interrupt_on_terminal(&["tree", "--watch"], "last seen");
+    assert_eq!(code, Some(0), "{shown:?}");
+    assert_eq!(shown.matches("NODE").count(), 1, "what did not change is not written again: {shown:?}");
+    assert!(shown.contains("\u{1b}[31mcrashed\u{1b}[0m") && shown.contains("\u{1b}[32mrunning\u{1b}[0m"), "{shown:?}");
+    assert!(shown.contains("the broker is stopping; last seen 0s ago"), "{shown:?}");
+    assert!(!shown.contains("\u{1b}[?"), "no other screen, and the cursor stays: {shown:?}");
+    assert!(shown.ends_with("\r\n") || shown.ends_with("^C"), "the last picture stays: {shown:?}");
+}
+
+#[test]
+fn what_is_wrong_at_the_beginning_of_a_watch_is_a_failure() {
+    home(&format!("ws://{}/ws", dead_address())).run(&["tree", "--watch"]).exits(3);
+    let http = FakeHttp::start(|_| (401, String::new()));
+    home(&http.url).run(&["tree", "--watch"]).exits(4).says("does not accept this operator token");
+    let http = FakeHttp::start(|_| (404, json!({"error": "not_found", "seq": 3}).to_string()));
+    home(&http.url).run(&["tree", "--watch", "--path", "nope"]).exits(1).says("there is no node nope");
+}
+
+#[test]
+fn a_watched_node_may_go_and_come_back() {
+    let gone = (404, json!({"error": "not_found", "seq": 5}).to_string());
+    let http = script(vec![at(4, "running"), gone, at(6, "running")]);
+    let home = home(&http.url);
+    let mut child = home.start(&["tree", "--watch", "--path", "broker", "--json"]);
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let seen: Vec<u64> = lines
+        .take(2)
+        .map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["seq"].as_u64().unwrap())
+        .collect();
+    assert_eq!(seen, [4, 6]);
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said, "warning: there is no node broker\n");
 }
 
 #[test]

@@ -1,6 +1,8 @@
-//! `tree`: the broker's supervision tree with its runners' trees grafted in. `--json`: the document of `GET /tree` as the
+//! `tree`: the broker's supervision tree with its runners' trees grafted in; `--watch` is in `watch`. `--json`: the document of `GET /tree` as the
 //! broker gave it: `{"seq", "at_ms", "roots": [{"id", "kind", "state", "since_ms", "restarts": {"window", "total"},
 //! "last_exit": {"reason", "at_ms"} | null, "queue", "facts", "children"}]}`.
+
+mod watch;
 
 use std::path::PathBuf;
 
@@ -22,6 +24,9 @@ pub(crate) struct TreeArgs {
     /// At most this many levels below the top
     #[arg(long, value_name = "N")]
     depth: Option<u32>,
+    /// Show it again whenever it changes, until Ctrl-C; waits for a broker that goes away
+    #[arg(long, short)]
+    watch: bool,
     /// The broker's data directory on this machine, where the operator token lies
     #[arg(long, value_name = "DIR", env = "CLAUDEMESH_DATA_DIR")]
     data_dir: Option<PathBuf>,
@@ -36,6 +41,10 @@ pub(crate) async fn run(context: &Context, args: TreeArgs) -> Result<(), CliErro
     }
     if let Some(depth) = args.depth {
         query.push(("depth", depth.to_string()));
+    }
+    if args.watch {
+        let part = watch::Part { query, path: args.path, depth: args.depth };
+        return watch::watch(context.printer, &operator, part).await;
     }
     let answer = operator.get(&["tree"], &query).await?;
     let (raw, document) = read(&answer, args.path.as_deref())?;

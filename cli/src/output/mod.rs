@@ -9,6 +9,7 @@
 
 pub(crate) mod age;
 pub(crate) mod progress;
+pub(crate) mod screen;
 pub(crate) mod table;
 pub(crate) mod tree;
 
@@ -28,8 +29,7 @@ pub(crate) struct Style {
 impl Style {
     fn for_stream(is_terminal: bool, json: bool) -> Self {
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { colour: is_terminal && !json && !refused && !dumb }
+        Self { colour: is_terminal && !json && !refused && !is_dumb() }
     }
 
     fn paint(self, code: &str, text: &str) -> String {
@@ -79,20 +79,32 @@ pub(crate) struct Printer {
     quiet: bool,
     out: Style,
     err: Style,
+    out_is_terminal: bool,
     err_is_terminal: bool,
 }
 
 impl Printer {
     /// A printer for this process's own streams.
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        let err_is_terminal = io::stderr().is_terminal();
+        let (out_is_terminal, err_is_terminal) = (io::stdout().is_terminal(), io::stderr().is_terminal());
         Self {
             json,
             quiet,
-            out: Style::for_stream(io::stdout().is_terminal(), json),
+            out: Style::for_stream(out_is_terminal, json),
             err: Style::for_stream(err_is_terminal, json),
+            out_is_terminal,
             err_is_terminal,
         }
+    }
+
+    /// How results are painted.
+    pub(crate) fn style(&self) -> Style {
+        self.out
+    }
+
+    /// Whether a result can be painted over: standard output is a terminal that understands how.
+    pub(crate) fn repaints(&self) -> bool {
+        self.out_is_terminal && !self.json && !is_dumb()
     }
 
     /// The result: `document` for programs, the text of `human` (without its last line break) for people.
@@ -110,6 +122,16 @@ impl Printer {
             }
             Ok(())
         }
+    }
+
+    /// One of many results, as [`Printer::result`]; whether anybody still reads.
+    pub(crate) fn next_result(
+        &self,
+        document: &impl Serialize,
+        human: impl FnOnce(Style) -> String,
+    ) -> Result<bool, CliError> {
+        let text = if self.json { json_line(document)? } else { human(self.out) };
+        Ok(try_write_line(&mut io::stdout().lock(), &text).is_ok())
     }
 
     /// As [`Printer::result`], for a result whose text only confirms what was asked for: `--quiet` leaves it out.
@@ -172,17 +194,29 @@ impl Printer {
     }
 
     fn document(&self, document: &impl Serialize) -> Result<(), CliError> {
-        let json = serde_json::to_string(document)
-            .map_err(|error| CliError::failed(format!("cannot write the result as JSON: {error}")))?;
-        write_line(&mut io::stdout().lock(), &text::escape_json(&json));
+        write_line(&mut io::stdout().lock(), &json_line(document)?);
         Ok(())
     }
 }
 
+fn json_line(document: &impl Serialize) -> Result<String, CliError> {
+    let json = serde_json::to_string(document)
+        .map_err(|error| CliError::failed(format!("cannot write the result as JSON: {error}")))?;
+    Ok(text::escape_json(&json))
+}
+
+fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
+}
+
 /// Writes and forgets: whoever closed the stream does not want to know, and there is nobody else to tell.
 fn write_line(stream: &mut impl Write, text: &str) {
+    let _ = try_write_line(stream, text);
+}
+
+fn try_write_line(stream: &mut impl Write, text: &str) -> io::Result<()> {
     let text = text.strip_suffix('\n').unwrap_or(text);
-    let _ = writeln!(stream, "{text}").and_then(|()| stream.flush());
+    writeln!(stream, "{text}").and_then(|()| stream.flush())
 }
 
 #[cfg(test)]

@@ -131,6 +131,12 @@ impl Home {
         (String::from_utf8(shown).unwrap(), status.code())
     }
 
+    /// Starts a program that stays, its outputs in pipes.
+    pub(crate) fn start(&self, words: &[&str]) -> std::process::Child {
+        let mut command = self.command(words, &[]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// The program with nothing in its environment but this home and `env`.
     fn command(&self, words: &[&str], env: &[(&str, &str)]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_claudemesh"));

@@ -7,3 +7,4 @@ mod isolation;
 mod leftovers;
 mod packages;
 mod second_up;
+mod watch;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -25,6 +26,14 @@ impl Mesh {
         let mut command = self.program();
         command.args(words);
         Outcome::of(command, deadline)
+    }
+
+    /// Starts a verb that stays; its standard output is a pipe.
+    #[must_use]
+    pub fn start_cli(&self, words: &[&str]) -> Child {
+        let mut command = self.program();
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
+        command.spawn().expect("the built program starts")
     }
 
     /// Deploys the fixture with these flags and waits for its end, good or bad.
