@@ -4,6 +4,9 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+/// A machine with more than this of its cores at work already is busy.
+const BUSY_SHARE: f64 = 0.25;
+
 /// Facts of the machine before the run.
 #[derive(Debug, Clone)]
 pub(crate) struct Machine {
@@ -29,6 +32,11 @@ impl Machine {
             load_before: first(read("/proc/loadavg")),
             profile: if cfg!(debug_assertions) { "dev" } else { "release" },
         }
+    }
+
+    /// Whether it did so much besides that the figures say little.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.load_before.parse::<f64>().is_ok_and(|load| load > self.cores as f64 * BUSY_SHARE)
     }
 
     pub(super) fn document(&self) -> Value {
@@ -60,5 +68,7 @@ mod tests {
         let machine = Machine::look();
         assert_eq!(machine.date.len(), 10);
         assert!(machine.cores > 0);
+        let with = |load: &str| Machine { load_before: load.to_owned(), cores: 4, ..machine.clone() };
+        assert_eq!(["0.99", "1.01", "?"].map(|load| with(load).is_busy()), [false, true, false]);
     }
 }

@@ -26,6 +26,9 @@ fn renewed(file: &Path, tables: &str) -> Result<String, String> {
 /// All tables.
 pub(crate) fn tables(report: &Report<'_>) -> String {
     let mut text = facts(report);
+    if report.machine.is_busy() {
+        text.push_str("\n**The machine was busy with other work: measure again before any of this is believed.**\n");
+    }
     text.push_str("\n### Aims\n\n");
     text.push_str(&aims(&report.aims()));
     let mut sizes = Vec::new();
