@@ -72,6 +72,23 @@ check_python() {
   have uv || python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
 }
 
+# The server that the store's tests run on. No cluster of the system's own is made or started for it.
+check_postgres() {
+  local server
+  for server in "$(command -v initdb 2>/dev/null)" /usr/lib/postgresql/*/bin/initdb; do
+    [ -x "$server" ] && [ -x "${server%/*}/postgres" ] && return
+  done
+  packages+=(postgresql)
+}
+
+# Debian's package would make a cluster and start it, today and at every boot: the package that decides this comes
+# first, and is told otherwise.
+without_cluster() { # word to run as another user...
+  [[ " ${packages[*]} " == *" postgresql "* ]] || return 0
+  "$@" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql-common &&
+    "$@" sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
+}
+
 install_packages() {
   [ "${#packages[@]}" -gt 0 ] || return 0
   local list="${packages[*]}" as=() log
@@ -86,6 +103,7 @@ install_packages() {
   log=$(mktemp)
   if ! {
     "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+      without_cluster "${as[@]}" &&
       "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
   } >"$log" 2>&1 </dev/null; then
     tail -n 15 "$log" >&2
@@ -134,6 +152,7 @@ main() {
   else
     check_node
     check_python
+    [ "$1" != test ] || check_postgres
     install_packages
     install_uv
   fi

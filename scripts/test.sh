@@ -2,15 +2,29 @@
 # Builds the programs and runs every test of the workspace; arguments go to the test binaries.
 #
 # Ends with one line, `N passed, N failed`, summed over all of cargo's summaries; the exit code is
-# cargo's. SOAK=1 runs the long stories in full instead of at a twentieth.
+# cargo's. SOAK=1 runs the long stories in full instead of at a twentieth. PostgreSQL is a server of
+# this run alone, stopped at its end; or the one that CLAUDEMESH_TEST_DATABASE_URL names, whose role
+# there has to be a superuser.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+server=''
+finish() {
+  rm -f "$log"
+  [ -z "$server" ] || scripts/postgres.sh stop "$server"
+}
+trap finish EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 # The stories run the programs, and cargo builds those of another crate only when told.
 cargo build --workspace --bins || exit
+if [ -z "${CLAUDEMESH_TEST_DATABASE_URL:-}" ]; then
+  started=$(scripts/postgres.sh start) || exit
+  eval "$started"
+  server=$CLAUDEMESH_TEST_POSTGRES
+fi
 # Standard output alone is copied, so that cargo's progress still finds the terminal.
 cargo test --workspace --no-fail-fast -- "$@" | tee "$log"
 status=${PIPESTATUS[0]}

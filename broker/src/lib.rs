@@ -39,7 +39,7 @@ const UP_WITHIN: Duration = Duration::from_secs(90);
 pub struct Options {
     /// Checked settings, secrets filled in.
     pub config: Config,
-    /// The held lock of the data directory, which holds a database.
+    /// The held lock of the data directory. There is a database, in it or where the settings say.
     pub lock: DirLock,
     /// The runners, with the embedded one if there is one.
     pub runners: Vec<RunnerConfig>,
@@ -111,7 +111,7 @@ async fn live(options: Options) -> Result<(), BrokerError> {
     let mut signals = Signals::listen()?;
     let listener = bind(options.config.listen)?;
     let metrics = Arc::new(Metrics::new()?);
-    let store = Store::open(&options.lock).await?;
+    let store = Store::open(&options.lock, options.config.database_url.as_ref()).await?;
     store.measure(metrics.store.clone());
     let at_rest =
         vault::open(options.config.encryption_key.as_ref().map(SecretString::expose), options.lock.dir(), &store)
@@ -174,6 +174,12 @@ async fn live(options: Options) -> Result<(), BrokerError> {
     tokio::select! {
         name = signals.next() => tracing::info!(signal = name, "stopping"),
         reason = root.wait() => return Err(BrokerError::Ended(reason)),
+        reason = store.fenced() => {
+            // Another broker serves these meshes now. What still runs here must not go on beside it.
+            tracing::error!(reason, "stopping: the store belongs to another broker");
+            stop(&root, options.take_runner_along.as_ref()).await;
+            return Err(StoreError::Fenced { reason }.into());
+        }
     }
     stop(&root, options.take_runner_along.as_ref()).await;
     Ok(())

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use protocol::SecretString;
+
 use super::error::{ConfigError, Origin};
 
 /// A setting.
@@ -10,6 +12,7 @@ use super::error::{ConfigError, Origin};
 pub(super) enum Setting {
     Listen,
     DataDir,
+    DatabaseUrl,
     RunnerUrls,
     RunnerToken,
     EncryptionKey,
@@ -21,9 +24,10 @@ pub(super) enum Setting {
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 11] = [
         Self::Listen,
         Self::DataDir,
+        Self::DatabaseUrl,
         Self::RunnerUrls,
         Self::RunnerToken,
         Self::EncryptionKey,
@@ -39,6 +43,7 @@ impl Setting {
         match self {
             Self::Listen => "listen",
             Self::DataDir => "data_dir",
+            Self::DatabaseUrl => "database_url",
             Self::RunnerUrls => "runner_urls",
             Self::RunnerToken => "runner_token",
             Self::EncryptionKey => "encryption_key",
@@ -55,6 +60,7 @@ impl Setting {
         match self {
             Self::Listen => Some("BROKER_PORT"),
             Self::DataDir => Some("CLAUDEMESH_DATA_DIR"),
+            Self::DatabaseUrl => Some("DATABASE_URL"),
             Self::RunnerUrls => Some("RUNNER_URL"),
             Self::RunnerToken => Some("RUNNER_TOKEN"),
             Self::EncryptionKey => Some("BROKER_ENCRYPTION_KEY"),
@@ -81,6 +87,8 @@ pub struct Overrides {
     pub listen: Option<String>,
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
+    /// `--database-url`.
+    pub database_url: Option<SecretString>,
     /// `--runner-url`, once for each runner; empty says nothing.
     pub runner_urls: Vec<String>,
     /// `--behind-proxy`; false says nothing.
@@ -103,6 +111,9 @@ impl Overrides {
                 reason: "the path is not UTF-8".to_owned(),
             })?;
             say(Setting::DataDir, vec![text.to_owned()], "--data-dir");
+        }
+        if let Some(url) = &self.database_url {
+            say(Setting::DatabaseUrl, vec![url.expose().to_owned()], "--database-url");
         }
         if !self.runner_urls.is_empty() {
             say(Setting::RunnerUrls, self.runner_urls.clone(), "--runner-url");

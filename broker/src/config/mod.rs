@@ -9,6 +9,7 @@
 //! |---|---|---|---|
 //! | `listen` | `BROKER_PORT` (the port only) | `--listen` | `127.0.0.1:7900` |
 //! | `data_dir` | `CLAUDEMESH_DATA_DIR` | `--data-dir` | `~/.local/share/claudemesh` |
+//! | `database_url` | `DATABASE_URL` | `--database-url` | none: SQLite in `data_dir` |
 //! | `runner_urls` | `RUNNER_URL` (comma between) | `--runner-url` | none |
 //! | `runner_token` | `RUNNER_TOKEN` | | a generated file where the runners are on this machine |
 //! | `encryption_key` | `BROKER_ENCRYPTION_KEY` | | a generated file |
@@ -18,17 +19,20 @@
 //! | `max_services_per_mesh` | `MAX_SERVICES_PER_MESH` | | 20 |
 //! | `behind_proxy` | | `--behind-proxy` | false |
 //!
-//! Secrets have no flag: flags are visible to every user of the machine. The file may hold a
+//! Secrets have no flag: flags are visible to every user of the machine. `--database-url` is there for addresses
+//! without a password. The file may hold a
 //! `[runner]` table too, which is the runner's to check. Of the environment, names that begin with
 //! `BROKER_` must be known, since a misspelt key would otherwise be replaced by a generated one in
 //! silence.
 
+mod database_url;
 mod error;
 mod layer;
 mod runner_url;
 mod secret_file;
 mod settings;
 
+pub use database_url::{DatabaseTls, DatabaseUrl, DatabaseUrlError};
 pub use error::{ConfigError, Origin};
 pub use layer::Overrides;
 pub use runner_url::{RunnerUrl, RunnerUrlError};

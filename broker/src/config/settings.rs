@@ -11,6 +11,7 @@ use protocol::link::proof::MIN_TOKEN_BYTES;
 use rand::RngCore as _;
 use zeroize::Zeroizing;
 
+use super::database_url::{DatabaseUrl, DatabaseUrlError};
 use super::error::{ConfigError, Origin};
 use super::layer::{Overrides, Said, Setting, from_environment, from_file};
 use super::runner_url::RunnerUrl;
@@ -39,8 +40,10 @@ const TOKEN_BYTES: usize = 32;
 pub struct Config {
     /// Where to listen.
     pub listen: SocketAddr,
-    /// Where the database and the generated secrets are. Absolute.
+    /// Where the embedded database, the lock and the generated secrets are. Absolute.
     pub data_dir: PathBuf,
+    /// The PostgreSQL database to use in place of the embedded one.
+    pub database_url: Option<DatabaseUrl>,
     /// The runners to dial.
     pub runner_urls: Vec<RunnerUrl>,
     /// What broker and runners know each other by.
@@ -116,6 +119,10 @@ impl Config {
         match key {
             Setting::Listen => quoted(self.listen),
             Setting::DataDir => quoted(self.data_dir.display()),
+            Setting::DatabaseUrl => match &self.database_url {
+                Some(url) => quoted(url),
+                None => quoted("(not set)"),
+            },
             Setting::RunnerUrls => {
                 let urls: Vec<String> = self.runner_urls.iter().map(quoted).collect();
                 format!("[{}]", urls.join(", "))
@@ -136,6 +143,7 @@ impl Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT)),
             // Without a home there is no default; an empty path does not pass the check.
             data_dir: home.map(|home| Path::new(home).join(DEFAULT_DATA_DIR)).unwrap_or_default(),
+            database_url: None,
             runner_urls: Vec::new(),
             runner_token: None,
             encryption_key: None,
@@ -151,6 +159,7 @@ impl Config {
         match said.key {
             Setting::Listen => self.listen = listen(said, self.listen)?,
             Setting::DataDir => self.data_dir = absolute(said)?,
+            Setting::DatabaseUrl => self.database_url = Some(database_url(said)?),
             Setting::RunnerUrls => self.runner_urls = runner_urls(said)?,
             Setting::RunnerToken => self.runner_token = Some(token(said)?),
             Setting::EncryptionKey => self.encryption_key = Some(encryption_key(said)?),
@@ -231,6 +240,10 @@ fn listen(said: &Said, before: SocketAddr) -> Result<SocketAddr, ConfigError> {
 
 fn absolute(said: &Said) -> Result<PathBuf, ConfigError> {
     std::path::absolute(single(said)?).map_err(|error| invalid(said, error.to_string()))
+}
+
+fn database_url(said: &Said) -> Result<DatabaseUrl, ConfigError> {
+    single(said)?.parse().map_err(|error: DatabaseUrlError| invalid(said, error.to_string()))
 }
 
 fn runner_urls(said: &Said) -> Result<Vec<RunnerUrl>, ConfigError> {

@@ -16,6 +16,8 @@ use diesel::sql_types::{BigInt, Text};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::error::StoreError;
+
 /// A stored text that is not what its column promises.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a {kind}")]
@@ -31,6 +33,17 @@ impl ParseColumnError {
 
     pub(super) fn new(kind: &'static str, text: &str) -> Self {
         Self { kind, text: text.chars().take(Self::SHOWN_CHARS).collect() }
+    }
+}
+
+/// Whether every backend can store these texts: PostgreSQL has no NUL in text, so none of them has.
+///
+/// # Errors
+/// [`StoreError::Nul`] names the first field that has one.
+pub(super) fn storable<'a>(fields: impl IntoIterator<Item = (&'static str, &'a str)>) -> Result<(), StoreError> {
+    match fields.into_iter().find(|(_, text)| text.contains('\0')) {
+        Some((field, _)) => Err(StoreError::Nul { field }),
+        None => Ok(()),
     }
 }
 

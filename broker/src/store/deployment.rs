@@ -7,7 +7,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::column::{DeploymentId, Document, MemberId, MeshId, UtcMs};
+use super::column::{DeploymentId, Document, MemberId, MeshId, UtcMs, storable};
 use super::error::StoreError;
 use super::pool::Store;
 use super::schema::{deployment, member, service};
@@ -101,6 +101,12 @@ pub struct NewDeployment {
 }
 
 impl NewDeployment {
+    fn storable(&self) -> Result<(), StoreError> {
+        let given = [("env_sealed", &self.env_sealed), ("version", &self.version), ("runner", &self.runner)];
+        let given = given.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)));
+        storable(given.chain([("service", self.service.as_str()), ("description", &self.description)]))
+    }
+
     fn into_rows(self, now: UtcMs) -> (Service, Deployment) {
         let (active, pending) = match self.slot {
             Slot::Active => (Some(self.id.clone()), None),
@@ -171,6 +177,7 @@ impl Store {
     /// [`StoreError::NotFound`] when the deployer is no present member of the mesh;
     /// [`StoreError::Limit`] when the mesh is full; [`StoreError::Taken`] when the identifier is used.
     pub async fn deploy(&self, new: NewDeployment, max_services: u32, now: UtcMs) -> Result<Deployment, StoreError> {
+        new.storable()?;
         let (asked, row) = new.into_rows(now);
         writing!(self, "record a deployment", |conn| {
             let members: i64 = member::table
@@ -243,6 +250,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn deployments(&self, mesh: &MeshId, name: &str) -> Result<Vec<Deployment>, StoreError> {
+        storable([("service", name)])?;
         let (mesh, name) = (mesh.clone(), name.to_owned());
         reading!(self, "list the deployments of a service", |conn| {
             Ok(deployment::table
@@ -266,6 +274,7 @@ impl Store {
         version: Option<String>,
         tools: Document,
     ) -> Result<(), StoreError> {
+        storable(version.iter().map(|text| ("version", text.as_str())))?;
         let (mesh, id) = (mesh.clone(), id.clone());
         writing!(self, "record that a deployment is ready", |conn| {
             let this = deployment::table.find(&id).filter(deployment::mesh_id.eq(&mesh));

@@ -1,9 +1,28 @@
 //! What can go wrong, told by the step that failed and what it concerned.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::lock::LockError;
 use super::pool::MAX_PENDING_OPERATIONS;
+
+/// Which database an error is about: a file, or one of a server, without its password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Which {
+    /// The embedded one.
+    File(PathBuf),
+    /// A server's.
+    Server(String),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Server(name) => f.write_str(name),
+        }
+    }
+}
 
 /// Why a store could not be opened or made. Whatever the reason, nothing on disk was changed by it.
 #[derive(Debug, thiserror::Error)]
@@ -13,62 +32,108 @@ pub enum OpenError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// There should be a database, and there is none.
-    #[error("the database {} is missing", .0.display())]
-    Missing(PathBuf),
+    #[error("the database {0} is missing")]
+    Missing(Which),
     /// The directory holds other things but no database: it is not ours, or its database was lost.
     #[error(
-        "{} is not empty (it holds {found:?}) and has no database: choose an empty directory, \
-         or put {} back", .dir.display(), super::DATABASE_FILE
+        "{} is not empty (it holds {found:?}), and there is no database at {database}: choose an empty directory, \
+         or put the database back", .dir.display()
     )]
     NotEmpty {
         /// The data directory.
         dir: PathBuf,
         /// The first thing found in it that a new directory would not have.
         found: String,
+        /// The database that is not there.
+        database: Which,
     },
     /// A key without the database it belongs to: the database was lost, or the directory is wrong.
     #[error(
-        "{} is here but the database {} is not: a new database would orphan that key; \
-         restore the database, or choose another directory", .key.display(), .database.display()
+        "{} is here but the database {database} is not: a new database would orphan that key; \
+         restore the database, or choose another directory", .key.display()
     )]
     KeyWithoutDatabase {
         /// The key file that was found.
         key: PathBuf,
         /// Where the database should be.
-        database: PathBuf,
+        database: Which,
     },
     /// A database is made only where none is.
-    #[error("the database {} exists already", .0.display())]
-    Exists(PathBuf),
+    #[error("the database {0} exists already")]
+    Exists(Which),
     /// Another program holds the database file.
-    #[error("the database {} is locked by another program", .0.display())]
-    Busy(PathBuf),
+    #[error("the database {0} is locked by another program")]
+    Busy(Which),
+    /// Another broker lives on the server's database.
+    #[error("the database {database} is in use by another broker ({holder}): end that one, or name another database")]
+    InUse {
+        /// The database.
+        database: Which,
+        /// What the server says about the session that holds the lease.
+        holder: String,
+    },
+    /// A server's database is asked for, and the directory has one of its own.
+    #[error(
+        "{} is here, and {database} is asked for: one broker has one database; choose another data directory for \
+         it, or leave the database's address out", .file.display()
+    )]
+    TwoDatabases {
+        /// The database of the directory.
+        file: PathBuf,
+        /// The one that is asked for.
+        database: Which,
+    },
+    /// A server's database that cannot become ours.
+    #[error("the database {database} cannot be used: {reason}")]
+    Unsuitable {
+        /// The database.
+        database: Which,
+        /// What is in the way, and what to do.
+        reason: String,
+    },
+    /// The server could not be reached, or did not let us in.
+    #[error("could not reach the database {database}")]
+    Unreachable {
+        /// The database.
+        database: Which,
+        /// What the driver said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The authorities that vouch for the server could not be had.
+    #[error("could not verify the database {database}: {reason}")]
+    Authorities {
+        /// The database.
+        database: Which,
+        /// What is missing, and what to do.
+        reason: String,
+    },
     /// The file is no database, is damaged, or is not a database of ours.
-    #[error("the database {} is corrupt: {reason}", .path.display())]
+    #[error("the database {database} is corrupt: {reason}")]
     Corrupt {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        database: Which,
         /// What was found to be wrong.
         reason: String,
     },
     /// A later version of this program has changed the database.
     #[error(
-        "the database {} is newer than this program: it has schema {found}, \
-         this program knows up to {known}", .path.display()
+        "the database {database} is newer than this program: it has schema {found}, \
+         this program knows up to {known}"
     )]
     Newer {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        database: Which,
         /// The first schema version that is not known here.
         found: String,
         /// The last schema version that is known here.
         known: String,
     },
     /// A schema change failed; its transaction was rolled back.
-    #[error("could not bring the schema of {} up to date", .path.display())]
+    #[error("could not bring the schema of {database} up to date")]
     Migrate {
-        /// The database file.
-        path: PathBuf,
+        /// The database.
+        database: Which,
         /// What the database said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -85,12 +150,12 @@ pub enum OpenError {
         source: std::io::Error,
     },
     /// The database answered a step with an error of another kind.
-    #[error("could not {step} {}", .path.display())]
+    #[error("could not {step} {database}")]
     Database {
         /// What was tried.
         step: &'static str,
         /// On which database.
-        path: PathBuf,
+        database: Which,
         /// What the database said.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -142,6 +207,35 @@ pub enum StoreError {
         /// What was asked.
         operation: &'static str,
     },
+    /// The database's server is away. Nothing was sent.
+    #[error("the database is not reachable to {operation}: {reason}")]
+    Unreachable {
+        /// What was asked.
+        operation: &'static str,
+        /// What the last try to reach it ended with.
+        reason: String,
+    },
+    /// The server went away in the middle. What was asked may have been done all the same.
+    #[error("the database went away while it was asked to {operation}: it may have taken effect")]
+    Disconnected {
+        /// What was asked.
+        operation: &'static str,
+        /// What the driver said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another broker has lived on this database since: this one has lost it, for good.
+    #[error("the store is fenced: {reason}")]
+    Fenced {
+        /// How it was noticed.
+        reason: String,
+    },
+    /// A text that no backend is given: the field is refused by its name.
+    #[error("{field} has a NUL character, which the store does not take")]
+    Nul {
+        /// The field.
+        field: &'static str,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -171,6 +265,8 @@ impl StoreError {
         match self {
             Self::Database { source, .. } => Self::Database { operation, source },
             Self::Busy { .. } => Self::Busy { operation },
+            Self::Unreachable { reason, .. } => Self::Unreachable { operation, reason },
+            Self::Disconnected { source, .. } => Self::Disconnected { operation, source },
             other => other,
         }
     }
@@ -185,21 +281,11 @@ impl StoreError {
 }
 
 /// What stands in for the operation until [`StoreError::during`] names it.
-const UNNAMED: &str = "use the database";
+pub(super) const UNNAMED: &str = "use the database";
 
 // Transactions need this conversion. The driver's error is boxed so that it stays out of the interface.
 impl From<diesel::result::Error> for StoreError {
     fn from(source: diesel::result::Error) -> Self {
         Self::Database { operation: UNNAMED, source: Box::new(source) }
-    }
-}
-
-impl From<diesel_async::pooled_connection::bb8::RunError> for StoreError {
-    fn from(error: diesel_async::pooled_connection::bb8::RunError) -> Self {
-        use diesel_async::pooled_connection::bb8::RunError;
-        match error {
-            RunError::TimedOut => Self::Busy { operation: UNNAMED },
-            RunError::User(source) => Self::Database { operation: UNNAMED, source: Box::new(source) },
-        }
     }
 }

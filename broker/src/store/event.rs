@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::column::{DeploymentId, EventId, MeshId, UtcMs};
+use super::column::{DeploymentId, EventId, MeshId, UtcMs, storable};
 use super::error::StoreError;
 use super::pool::Store;
 use super::schema::service_event;
@@ -56,7 +56,7 @@ pub struct NewServiceEvent {
     pub from_state: Option<String>,
     /// The state after.
     pub to_state: String,
-    /// Why.
+    /// Why; a NUL in it is stored as U+FFFD.
     pub cause: String,
     /// When it happened.
     pub at: UtcMs,
@@ -84,7 +84,8 @@ impl From<NewServiceEvent> for Row {
             deployment: new.deployment,
             from_state: new.from_state,
             to_state: new.to_state,
-            cause: new.cause,
+            // Words of a program may be in it: what cannot be stored costs a character, not the batch.
+            cause: new.cause.replace('\0', "\u{fffd}"),
             at: new.at,
         }
     }
@@ -111,6 +112,10 @@ impl Store {
         }
         if events.is_empty() {
             return Ok(());
+        }
+        for event in &events {
+            storable([("service", event.service.as_str()), ("to_state", &event.to_state)])?;
+            storable(event.from_state.iter().map(|text| ("from_state", text.as_str())))?;
         }
         writing!(self, "record what happened to services", |conn| {
             let mut touched = BTreeSet::new();
@@ -145,6 +150,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn events(&self, mesh: &MeshId, service: &str, limit: u32) -> Result<Vec<ServiceEvent>, StoreError> {
+        storable([("service", service)])?;
         let (mesh, service) = (mesh.clone(), service.to_owned());
         let limit = i64::from(limit).min(MAX_EVENTS_PER_SERVICE);
         reading!(self, "list the events of a service", |conn| {

@@ -1,17 +1,21 @@
 //! Watches over the open store, as the first node of the tree.
 //!
 //! A store that stops answering is shown as `degraded`, with the reason; it is not a reason to close
-//! every socket, since reads from memory and calls go on without it.
+//! every socket, since reads from memory and calls go on without it. A store that another broker has
+//! taken over ([`Store::fenced`]) is: the keeper asks often enough that this is noticed while nobody
+//! writes, and [`crate::run`] then ends the broker.
 
 use std::time::Duration;
 
 use supervision::{Child, ChildSpec, ExitReason, Life, Restart, Shutdown};
-use tokio::time::{interval, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::Store;
 
 /// How often the store is asked for a sign of life.
 const ASK_EVERY: Duration = Duration::from_secs(10);
+/// How often while it gives none.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Longest wait for it.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
@@ -28,27 +32,42 @@ pub fn child(store: &Store) -> Child {
 
 async fn run(store: Store, life: Life) -> ExitReason {
     life.fact("store_id", store.id().to_string());
-    let mut ask = interval(ASK_EVERY);
+    life.fact("backend", store.backend());
+    let mut well = true;
     loop {
-        tokio::select! {
-            _ = ask.tick() => {}
+        let asked = tokio::select! {
+            asked = timeout(ANSWER_WITHIN, store.probe()) => asked,
             () = life.stopping() => return ExitReason::Shutdown,
-        }
-        let trouble = match timeout(ANSWER_WITHIN, store.list_meshes()).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
+        };
+        let trouble = match asked {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(ExitReason::error(&error).to_string()),
             Err(_) => Some(format!("no answer for {ANSWER_WITHIN:?}")),
         };
+        let pause = if trouble.is_none() { ASK_EVERY } else { ASK_AGAIN };
         match trouble {
             None => {
+                if !well {
+                    tracing::info!("the store answers again");
+                }
+                well = true;
                 life.condition(None::<String>);
                 life.clear_fact("reason");
             }
             Some(reason) => {
-                tracing::error!(reason, "the store is in trouble");
+                if well {
+                    tracing::error!(reason, "the store is in trouble");
+                }
+                well = false;
                 life.condition(Some("degraded"));
                 life.fact("reason", reason);
             }
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            // Whoever uses the store may find it away before it is asked.
+            () = store.trouble(), if well => {}
+            () = life.stopping() => return ExitReason::Shutdown,
         }
     }
 }

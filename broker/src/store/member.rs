@@ -13,7 +13,7 @@ use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
-use super::column::{MemberId, MeshId, ParseColumnError, UtcMs, text_column};
+use super::column::{MemberId, MeshId, ParseColumnError, UtcMs, storable, text_column};
 use super::error::StoreError;
 use super::pool::Store;
 use super::schema::{member, mesh};
@@ -106,6 +106,8 @@ impl Store {
     /// [`StoreError::NotFound`] without such a mesh; [`StoreError::Taken`] when the key is or was a
     /// member's.
     pub async fn add_member(&self, new: NewMember, now: UtcMs) -> Result<Member, StoreError> {
+        storable([("pubkey", new.pubkey.as_str()), ("display_name", &new.display_name)])?;
+        storable(new.certificate.iter().map(|text| ("certificate", text.as_str())))?;
         writing!(self, "add a member", |conn| {
             let meshes: i64 = mesh::table.find(&new.mesh_id).count().get_result(conn).await?;
             if meshes == 0 {
@@ -134,6 +136,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn member_by_pubkey(&self, mesh: &MeshId, pubkey: &str) -> Result<Option<Member>, StoreError> {
+        storable([("pubkey", pubkey)])?;
         let (mesh, pubkey) = (mesh.clone(), pubkey.to_owned());
         reading!(self, "find a member", |conn| {
             Ok(member::table

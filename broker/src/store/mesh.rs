@@ -3,7 +3,7 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::column::{MemberId, MeshId, UtcMs};
+use super::column::{MemberId, MeshId, UtcMs, storable};
 use super::error::StoreError;
 use super::member::{Member, Role};
 use super::pool::Store;
@@ -77,6 +77,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::Taken`] when the slug is in use.
     pub async fn create_mesh_with_owner(&self, new: NewMesh, now: UtcMs) -> Result<Founded, StoreError> {
+        storable([
+            ("slug", new.slug.as_str()),
+            ("name", &new.name),
+            ("owner_pubkey", &new.owner_pubkey),
+            ("owner_name", &new.owner_name),
+        ])?;
         writing!(self, "make a mesh", |conn| {
             let founded = Founded::new(new, now);
             let made =
@@ -94,6 +100,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn mesh_by_slug(&self, slug: &str) -> Result<Option<Mesh>, StoreError> {
+        storable([("slug", slug)])?;
         let slug = slug.to_owned();
         reading!(self, "find a mesh", |conn| {
             Ok(mesh::table.filter(mesh::slug.eq(slug)).select(Mesh::as_select()).first(conn).await.optional()?)

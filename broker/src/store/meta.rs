@@ -1,8 +1,11 @@
 //! The database's own facts: its epoch, and the text that tells a wrong key.
 
+use std::sync::Arc;
+
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
+use super::column::storable;
 use super::error::StoreError;
 use super::pool::Store;
 use super::schema::meta;
@@ -14,13 +17,27 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn next_epoch(&self) -> Result<u64, StoreError> {
-        writing!(self, "raise the epoch", |conn| {
+        let lease = Arc::clone(&self.inner);
+        let epoch = writing!(self, "raise the epoch", |conn| {
             let epoch: i64 = diesel::update(meta::table)
                 .set(meta::epoch.eq(meta::epoch + 1))
                 .returning(meta::epoch)
                 .get_result(conn)
                 .await?;
-            u64::try_from(epoch).map_err(|_| StoreError::not_found("epoch", epoch))
+            // Ahead of the commit: a connection that is lost in it leaves open which of the two it is.
+            lease.pool.raising(epoch);
+            Ok(epoch)
+        })?;
+        self.inner.pool.raised(epoch);
+        u64::try_from(epoch).map_err(|_| StoreError::not_found("epoch", epoch))
+    }
+
+    /// Asks a reader and the writer for a sign of life. A lease that was lost is noticed here at the latest.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        self.list_meshes().await?;
+        writing!(self, "ask for a sign of life", |conn| {
+            meta::table.select(meta::epoch).first::<i64>(conn).await?;
+            Ok(())
         })
     }
 
@@ -37,6 +54,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn set_key_check(&self, sealed: String) -> Result<(), StoreError> {
+        storable([("key_check", sealed.as_str())])?;
         writing!(self, "record the key check", |conn| {
             diesel::update(meta::table).set(meta::key_check.eq(sealed)).execute(conn).await?;
             Ok(())

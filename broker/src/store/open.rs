@@ -1,4 +1,4 @@
-//! What happens to a database file ahead of its first query: it is checked, then brought up to date.
+//! What happens to SQLite's file ahead of its first query: it is checked, then brought up to date.
 //!
 //! **Contract.** [`prepare`] looks before it touches. Every check reads through a connection that
 //! cannot write; only when all have passed is the schema changed, each step in a transaction.
@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use diesel::backend::Backend;
 use diesel::connection::SimpleConnection;
 use diesel::migration::{Migration, MigrationSource};
 use diesel::prelude::*;
@@ -16,7 +17,7 @@ use diesel::sqlite::Sqlite;
 use diesel_migrations::{EmbeddedMigrations, MigrationHarness, embed_migrations};
 
 use super::column::StoreId;
-use super::error::OpenError;
+use super::error::{OpenError, Which};
 use super::schema::{__diesel_schema_migrations as applied, meta};
 
 /// The database's name inside the data directory.
@@ -96,13 +97,13 @@ pub(super) fn migrate(connection: &mut SqliteConnection, path: &Path) -> Result<
     connection
         .run_pending_migrations(MIGRATIONS)
         .map(drop)
-        .map_err(|source| OpenError::Migrate { path: path.to_path_buf(), source })
+        .map_err(|source| OpenError::Migrate { database: which(path), source })
 }
 
 pub(super) fn connect(path: &Path, access: Access) -> Result<SqliteConnection, OpenError> {
     SqliteConnection::establish(&sqlite_url(path, access)).map_err(|source| OpenError::Database {
         step: "connect to",
-        path: path.to_path_buf(),
+        database: which(path),
         source: Box::new(source),
     })
 }
@@ -110,26 +111,30 @@ pub(super) fn connect(path: &Path, access: Access) -> Result<SqliteConnection, O
 /// Sorts a database error into what a person can act on.
 pub(super) fn refused(step: &'static str, path: &Path, error: diesel::result::Error) -> OpenError {
     let text = error.to_string();
-    let path = path.to_path_buf();
+    let database = which(path);
     // The driver passes SQLite's result code on as its text only.
     if text.contains("database is locked") || text.contains("database table is locked") {
-        return OpenError::Busy(path);
+        return OpenError::Busy(database);
     }
     if ["malformed", "not a database", "no such table", "no such column"].iter().any(|sign| text.contains(sign)) {
-        return OpenError::Corrupt { path, reason: text };
+        return OpenError::Corrupt { database, reason: text };
     }
-    OpenError::Database { step, path, source: Box::new(error) }
+    OpenError::Database { step, database, source: Box::new(error) }
+}
+
+fn which(path: &Path) -> Which {
+    Which::File(path.to_path_buf())
 }
 
 fn corrupt(path: &Path, reason: impl Into<String>) -> OpenError {
-    OpenError::Corrupt { path: path.to_path_buf(), reason: reason.into() }
+    OpenError::Corrupt { database: which(path), reason: reason.into() }
 }
 
 fn check_header(path: &Path) -> Result<(), OpenError> {
     let mut file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(OpenError::Missing(path.to_path_buf()));
+            return Err(OpenError::Missing(which(path)));
         }
         Err(source) => {
             return Err(OpenError::Io { step: "open", path: path.to_path_buf(), source });
@@ -182,28 +187,41 @@ fn check_content(path: &Path) -> Result<StoreId, OpenError> {
 }
 
 fn check_version(connection: &mut SqliteConnection, path: &Path) -> Result<(), OpenError> {
-    let known = known_versions(path)?;
-    let applied: Vec<String> = applied::table
+    let versions: Vec<String> = applied::table
         .select(applied::version)
         .order(applied::version.asc())
         .load(connection)
         .map_err(|e| refused("read the schema version of", path, e))?;
-    if let Some(found) = applied.iter().find(|version| !known.contains(*version)) {
+    newer_or_unmade(&versions, &known_versions::<Sqlite>(&MIGRATIONS, &which(path))?, &which(path))
+}
+
+/// Refuses a schema that a later program changed, and one that never was made.
+pub(super) fn newer_or_unmade(
+    versions: &[String],
+    known: &BTreeSet<String>,
+    database: &Which,
+) -> Result<(), OpenError> {
+    if let Some(found) = versions.iter().find(|version| !known.contains(*version)) {
         return Err(OpenError::Newer {
-            path: path.to_path_buf(),
+            database: database.clone(),
             found: found.clone(),
             known: known.last().cloned().unwrap_or_default(),
         });
     }
-    if applied.is_empty() {
-        return Err(corrupt(path, "no schema was ever made in it"));
+    if versions.is_empty() {
+        let reason = "no schema was ever made in it".to_owned();
+        return Err(OpenError::Corrupt { database: database.clone(), reason });
     }
     Ok(())
 }
 
-fn known_versions(path: &Path) -> Result<BTreeSet<String>, OpenError> {
-    let migrations: Vec<Box<dyn Migration<Sqlite>>> =
-        MIGRATIONS.migrations().map_err(|source| OpenError::Migrate { path: path.to_path_buf(), source })?;
+/// The versions of the schema that this program knows.
+pub(super) fn known_versions<DB: Backend>(
+    source: &EmbeddedMigrations,
+    database: &Which,
+) -> Result<BTreeSet<String>, OpenError> {
+    let migrations: Vec<Box<dyn Migration<DB>>> =
+        source.migrations().map_err(|source| OpenError::Migrate { database: database.clone(), source })?;
     Ok(migrations.iter().map(|migration| migration.name().version().to_string()).collect())
 }
 

@@ -14,100 +14,51 @@
 //! given in every arm, so a query is written once and compiled for each.
 
 use std::future::Future;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use diesel::{ConnectionError, ConnectionResult, SqliteConnection};
-use diesel_async::pooled_connection::bb8::{Pool as Bb8, PooledConnection};
-use diesel_async::pooled_connection::{AsyncDieselConnectionManager, ManagerConfig};
-use diesel_async::sync_connection_wrapper::SyncConnectionWrapper;
-use diesel_async::{AsyncConnection, SimpleAsyncConnection};
-use futures_util::FutureExt;
+use diesel_async::SimpleAsyncConnection;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, TryAcquireError, oneshot};
+use tokio::sync::{Notify, Semaphore, TryAcquireError, oneshot};
 
 use super::column::StoreId;
-use super::error::{OpenError, StoreError};
+use super::error::{OpenError, StoreError, Which};
 use super::lock::DirLock;
+use super::postgres::{self, PostgresPool};
+use super::sqlite::SqlitePool;
+use crate::config::DatabaseUrl;
 use crate::metrics::{Limit, StoreEnd, StoreMeter};
 
 /// Operations that may wait or run at once.
 pub const MAX_PENDING_OPERATIONS: u32 = 4_096;
 /// Connections that only read.
-const READERS: u32 = 4;
-/// SQLite has one writer; waiting for it here, in order, beats waiting for it in the database.
-const WRITERS: u32 = 1;
+pub(super) const READERS: usize = 4;
+/// SQLite has one writer; waiting for it here, in order, beats waiting for it in the database. On PostgreSQL the
+/// one writer is what makes the lease: see [`super::postgres`].
+pub(super) const WRITERS: usize = 1;
 /// How long an operation waits for a connection.
-const CONNECTION_WAIT: Duration = Duration::from_secs(10);
-
-/// For every connection. `busy_timeout` (in ms) only matters against other programs on the file.
-const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
-                       PRAGMA synchronous = FULL;";
-/// For readers: a write that strays into a read fails at once.
-const READER_PRAGMAS: &str = "PRAGMA query_only = ON;";
-
-pub(super) type Sqlite = SyncConnectionWrapper<SqliteConnection>;
+pub(super) const CONNECTION_WAIT: Duration = Duration::from_secs(10);
 
 /// The database behind a store: an arm for each backend.
 pub(super) enum Pool {
     Sqlite(SqlitePool),
+    Postgres(PostgresPool),
 }
 
-/// One connection that writes, a few that read.
-pub(super) struct SqlitePool {
-    writer: Bb8<Sqlite>,
-    readers: Bb8<Sqlite>,
-}
-
-impl SqlitePool {
-    async fn connect(path: &Path) -> Result<Self, OpenError> {
-        let url = super::open::sqlite_url(path, super::open::Access::ReadWrite);
-        let failed = |source: diesel_async::pooled_connection::PoolError| OpenError::Database {
-            step: "connect to",
-            path: path.to_path_buf(),
-            source: Box::new(source),
-        };
-        Ok(Self {
-            writer: connections(&url, WRITERS, "").await.map_err(failed)?,
-            readers: connections(&url, READERS, READER_PRAGMAS).await.map_err(failed)?,
-        })
+impl Pool {
+    /// This broker is about to commit a higher epoch: a lease counts it as its own from now on.
+    pub(super) fn raising(&self, epoch: i64) {
+        if let Self::Postgres(pool) = self {
+            pool.lease().raising(epoch);
+        }
     }
 
-    pub(super) async fn writer(&self) -> Result<PooledConnection<'_, Sqlite>, StoreError> {
-        Ok(self.writer.get().await?)
+    /// It is committed.
+    pub(super) fn raised(&self, epoch: i64) {
+        if let Self::Postgres(pool) = self {
+            pool.lease().raised(epoch);
+        }
     }
-
-    pub(super) async fn reader(&self) -> Result<PooledConnection<'_, Sqlite>, StoreError> {
-        Ok(self.readers.get().await?)
-    }
-}
-
-async fn connections(
-    url: &str,
-    size: u32,
-    extra: &'static str,
-) -> Result<Bb8<Sqlite>, diesel_async::pooled_connection::PoolError> {
-    let mut config = ManagerConfig::<Sqlite>::default();
-    config.custom_setup = Box::new(move |url| connect(url.to_owned(), extra).boxed());
-    Bb8::builder()
-        .max_size(size)
-        .min_idle(Some(1))
-        // Connections to a local file do not go stale: keep them, and their prepared statements.
-        .test_on_check_out(false)
-        .idle_timeout(None)
-        .max_lifetime(None)
-        .connection_timeout(CONNECTION_WAIT)
-        .build(AsyncDieselConnectionManager::new_with_config(url, config))
-        .await
-}
-
-async fn connect(url: String, extra: &'static str) -> ConnectionResult<Sqlite> {
-    let mut connection = Sqlite::establish(&url).await?;
-    for pragmas in [PRAGMAS, extra] {
-        connection.batch_execute(pragmas).await.map_err(ConnectionError::CouldntSetupConfiguration)?;
-    }
-    Ok(connection)
 }
 
 /// The broker's database. Cheap to clone; the database closes with the last clone.
@@ -120,6 +71,8 @@ pub(super) struct Inner {
     pub(super) pool: Pool,
     pub(super) id: StoreId,
     admission: Arc<Semaphore>,
+    /// Wakes the keeper when an operation finds the database away.
+    trouble: Notify,
     runtime: Runtime,
     meter: OnceLock<StoreMeter>,
     /// While connections are open, the directory stays ours.
@@ -133,32 +86,42 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Opens the database of a directory: checks it, brings its schema up to date, connects.
+    /// Opens the database of a directory, or with `url` that of a server: checks it, brings its schema up to date,
+    /// connects. A server's database is leased until this store is dropped.
     ///
     /// # Errors
     /// When the database is missing, held by another program, corrupt, or newer than this program.
     /// Then nothing was changed.
-    pub async fn open(lock: &DirLock) -> Result<Self, OpenError> {
+    pub async fn open(lock: &DirLock, url: Option<&DatabaseUrl>) -> Result<Self, OpenError> {
+        super::first_start::one_database(lock, url)?;
         let path = lock.dir().join(super::DATABASE_FILE);
+        let which = url.map_or_else(|| Which::File(path.clone()), |url| Which::Server(url.to_string()));
         let step = "start the thread for";
         let runtime = Runtime::start().map_err(|source| OpenError::Io { step, path: path.clone(), source })?;
-        let opened = runtime.handle.spawn({
-            let path = path.clone();
-            async move {
+        // On the store's own runtime, where the connections then live.
+        let opened = match url.cloned() {
+            Some(url) => runtime.handle.spawn(async move {
+                let opened = postgres::open::open(&url).await?;
+                let (id, which) = (opened.id().clone(), Which::Server(url.to_string()));
+                let pool = PostgresPool::new(opened).await.map_err(|source| unconnected(which, source))?;
+                Ok::<_, OpenError>((id, Pool::Postgres(pool)))
+            }),
+            None => runtime.handle.spawn(async move {
                 let checked = path.clone();
                 let id = tokio::task::spawn_blocking(move || super::open::prepare(&checked)).await;
-                let id = id.map_err(|source| lost(&path, source))??;
-                Ok::<_, OpenError>((id, SqlitePool::connect(&path).await?))
-            }
-        });
-        let (id, pool) = opened.await.map_err(|source| lost(&path, source))??;
+                let id = id.map_err(|source| unconnected(Which::File(path.clone()), source))??;
+                Ok::<_, OpenError>((id, Pool::Sqlite(SqlitePool::connect(&path).await?)))
+            }),
+        };
+        let (id, pool) = opened.await.map_err(|source| unconnected(which, source))??;
         // A permit count beyond the address space does not occur on the platforms this runs on.
         let permits = usize::try_from(MAX_PENDING_OPERATIONS).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Self {
             inner: Arc::new(Inner {
-                pool: Pool::Sqlite(pool),
+                pool,
                 id,
                 admission: Arc::new(Semaphore::new(permits)),
+                trouble: Notify::new(),
                 runtime,
                 meter: OnceLock::new(),
                 _lock: lock.clone(),
@@ -172,11 +135,33 @@ impl Store {
         &self.inner.id
     }
 
-    /// Waits for the operations in flight, takes no more, and folds the log into the database file.
-    /// Clones of this handle answer [`StoreError::Closed`] from then on.
+    /// The database's kind, for people.
+    pub(super) fn backend(&self) -> &'static str {
+        match &self.inner.pool {
+            Pool::Sqlite(_) => "SQLite",
+            Pool::Postgres(_) => "PostgreSQL",
+        }
+    }
+
+    /// Waits until this store is lost to another broker, and says how that was noticed. On SQLite it never is: the
+    /// directory's lock cannot be taken from its holder.
+    pub async fn fenced(&self) -> String {
+        match &self.inner.pool {
+            Pool::Sqlite(_) => std::future::pending().await,
+            Pool::Postgres(pool) => pool.lease().lost().await,
+        }
+    }
+
+    /// Waits until an operation found the database away.
+    pub(super) async fn trouble(&self) {
+        self.inner.trouble.notified().await;
+    }
+
+    /// Waits for the operations in flight, takes no more, and leaves the database in order: folds SQLite's log into
+    /// the file, lets go of the lease on a server's. Clones of this handle answer [`StoreError::Closed`] from then on.
     ///
     /// # Errors
-    /// When the log could not be folded in. Nothing is lost by that: the next start reads the log.
+    /// When that failed. Nothing is lost by it: the next start reads the log, and the server notices our end.
     pub async fn close(self) -> Result<(), StoreError> {
         let admission = Arc::clone(&self.inner.admission);
         let all = admission.acquire_many(MAX_PENDING_OPERATIONS).await;
@@ -190,6 +175,7 @@ impl Store {
                     let mut connection = pool.writer().await?;
                     connection.batch_execute("PRAGMA wal_checkpoint(TRUNCATE);").await?;
                 }
+                Pool::Postgres(pool) => pool.close().await?,
             }
             Ok(())
         });
@@ -234,7 +220,13 @@ impl Store {
         if ended.is_err() {
             self.ended(StoreEnd::Failed, began);
         }
-        settled(operation, ended)
+        let answer = settled(operation, ended);
+        if let Err(StoreError::Unreachable { .. } | StoreError::Disconnected { .. } | StoreError::Fenced { .. }) =
+            answer
+        {
+            self.inner.trouble.notify_one();
+        }
+        answer
     }
 
     fn ended(&self, end: StoreEnd, began: Instant) {
@@ -259,9 +251,17 @@ impl Store {
                 StoreError::NotFound { .. }
                 | StoreError::Taken { .. }
                 | StoreError::Limit { .. }
-                | StoreError::Superseded { .. },
+                | StoreError::Superseded { .. }
+                | StoreError::Nul { .. },
             ) => StoreEnd::Refused,
-            Some(StoreError::Closed | StoreError::Lost { .. } | StoreError::Database { .. }) => StoreEnd::Failed,
+            Some(
+                StoreError::Closed
+                | StoreError::Lost { .. }
+                | StoreError::Unreachable { .. }
+                | StoreError::Disconnected { .. }
+                | StoreError::Fenced { .. }
+                | StoreError::Database { .. },
+            ) => StoreEnd::Failed,
         };
         meter.ended(end, began);
     }
@@ -277,8 +277,8 @@ fn settled<T>(
     }
 }
 
-fn lost(path: &Path, source: tokio::task::JoinError) -> OpenError {
-    OpenError::Database { step: "open", path: path.to_path_buf(), source: Box::new(source) }
+fn unconnected(database: Which, source: impl std::error::Error + Send + Sync + 'static) -> OpenError {
+    OpenError::Database { step: "open", database, source: Box::new(source) }
 }
 
 /// A current-thread runtime on a thread of its own. Dropping it asks the thread to end and does not
@@ -293,7 +293,7 @@ struct Runtime {
 
 impl Runtime {
     fn start() -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         std::thread::Builder::new().name("store".to_owned()).spawn(move || {
@@ -317,6 +317,12 @@ macro_rules! reading {
                         let $conn = &mut *connection;
                         $body
                     }
+                    $crate::store::pool::Pool::Postgres(pool) => {
+                        let mut connection = pool.reader().await?;
+                        let $conn = &mut *connection;
+                        let answer = async { $body }.await;
+                        $crate::store::postgres::judged(&mut connection, answer)
+                    }
                 }
             })
             .await
@@ -334,6 +340,12 @@ macro_rules! snapshot {
                         let mut connection = pool.reader().await?;
                         ::diesel_async::AsyncConnection::transaction(&mut *connection, async move |$conn| $body).await
                     }
+                    $crate::store::pool::Pool::Postgres(pool) => {
+                        let mut connection = pool.reader().await?;
+                        let mut transaction = connection.build_transaction().repeatable_read().read_only();
+                        let answer = transaction.run(async move |$conn| $body).await;
+                        $crate::store::postgres::judged(&mut connection, answer)
+                    }
                 }
             })
             .await
@@ -342,7 +354,7 @@ macro_rules! snapshot {
 
 /// Runs a query body in a transaction that writes: it commits when the body is `Ok`, else nothing of
 /// it happened. On SQLite the transaction takes the write lock at once (`BEGIN IMMEDIATE`): one that
-/// reads first and writes later could otherwise not be retried.
+/// reads first and writes later could otherwise not be retried. On PostgreSQL the one writer is alone with its lease.
 macro_rules! writing {
     ($store:expr, $operation:literal, |$conn:ident| $body:block) => {{
         let inner = ::std::sync::Arc::clone(&$store.inner);
@@ -352,6 +364,12 @@ macro_rules! writing {
                     $crate::store::pool::Pool::Sqlite(pool) => {
                         let mut connection = pool.writer().await?;
                         connection.immediate_transaction(async move |$conn| $body).await
+                    }
+                    $crate::store::pool::Pool::Postgres(pool) => {
+                        let mut connection = pool.writer().await?;
+                        let mut transaction = connection.build_transaction();
+                        let answer = transaction.run(async move |$conn| $body).await;
+                        $crate::store::postgres::judged(&mut connection, answer)
                     }
                 }
             })

@@ -15,7 +15,7 @@ use diesel::sql_types::Text;
 use diesel_async::RunQueryDsl;
 use serde::{Deserialize, Serialize};
 
-use super::column::{DeploymentId, Document, MemberId, MeshId, ParseColumnError, UtcMs, text_column};
+use super::column::{DeploymentId, Document, MemberId, MeshId, ParseColumnError, UtcMs, storable, text_column};
 use super::deployment::Deployment;
 use super::error::StoreError;
 use super::event::MAX_EVENTS_PER_MESH;
@@ -137,6 +137,7 @@ impl Store {
         mesh: &MeshId,
         name: &str,
     ) -> Result<Option<ServiceWithDeployments>, StoreError> {
+        storable([("service", name)])?;
         let (mesh, name) = (mesh.clone(), name.to_owned());
         snapshot!(self, "find a service", |conn| {
             let services: Vec<Service> =
@@ -164,6 +165,7 @@ impl Store {
         id: &DeploymentId,
         now: UtcMs,
     ) -> Result<Option<DeploymentId>, StoreError> {
+        storable([("service", name)])?;
         let (mesh, name, id) = (mesh.clone(), name.to_owned(), id.clone());
         writing!(self, "switch a service", |conn| {
             let row: Option<Service> =
@@ -201,6 +203,7 @@ impl Store {
         id: Option<&DeploymentId>,
         now: UtcMs,
     ) -> Result<(), StoreError> {
+        storable([("service", name)])?;
         let (mesh, name, id) = (mesh.clone(), name.to_owned(), id.cloned());
         writing!(self, "point a service at a deployment", |conn| {
             if let Some(id) = &id {
@@ -228,6 +231,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] without such a service.
     pub async fn set_desired(&self, mesh: &MeshId, name: &str, desired: Desired, now: UtcMs) -> Result<(), StoreError> {
+        storable([("service", name)])?;
         let (mesh, name) = (mesh.clone(), name.to_owned());
         writing!(self, "set the desired state of a service", |conn| {
             let changed = diesel::update(service::table.find((&mesh, &name)))
@@ -245,6 +249,7 @@ impl Store {
     /// # Errors
     /// When the database refuses.
     pub async fn remove_service(&self, mesh: &MeshId, name: &str) -> Result<bool, StoreError> {
+        storable([("service", name)])?;
         let (mesh, name) = (mesh.clone(), name.to_owned());
         writing!(self, "remove a service", |conn| {
             let removed = diesel::delete(service::table.find((&mesh, &name))).execute(conn).await?;

@@ -248,6 +248,7 @@ fn config(setup: &Setup) -> Config {
     Config {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         data_dir: setup.data_dir.clone(),
+        database_url: None,
         runner_urls: Vec::new(),
         runner_token: Some(SecretString::from(RUNNER_TOKEN)),
         encryption_key: Some(SecretString::from("11".repeat(32))),
@@ -264,12 +265,12 @@ fn prepare(dir: &Path) -> (DirLock, BTreeMap<String, String>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let lock = DirLock::acquire(dir).unwrap();
-        let first = first_start::inspect(&lock).unwrap() == DirState::Empty;
+        let first = first_start::inspect(&lock, None).await.unwrap() == DirState::Empty;
         if first {
             let owner = FirstOwner { pubkey: OWNER.key().public().to_string(), display_name: OWNER.name.to_owned() };
-            first_start::create(&lock, Some(owner)).await.unwrap();
+            first_start::create(&lock, None, Some(owner)).await.unwrap();
         }
-        let store = Store::open(&lock).await.unwrap();
+        let store = Store::open(&lock, None).await.unwrap();
         let mesh = store.mesh_by_slug(MESH).await.unwrap().unwrap().id;
         for (who, role) in [(MEMBER, Role::Member), (OTHER, Role::Member), (ADMIN, Role::Admin)] {
             let member = NewMember {

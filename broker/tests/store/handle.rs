@@ -7,7 +7,16 @@ use broker::store::{NewMesh, Store, StoreError};
 use futures_util::future::join_all;
 use futures_util::poll;
 
-use super::{NOW, event, fixture};
+use super::{Backend, NOW, event, fixture};
+
+on_both! {
+    a_hundred_writers_on_four_threads_all_get_their_turn,
+    a_caller_that_goes_away_does_not_take_its_operation_along,
+    an_arbiter_that_stops_takes_no_connection_along,
+    a_failed_operation_leaves_nothing_behind,
+    a_closed_store_has_finished_what_it_took_and_takes_no_more,
+    the_last_handle_may_go_anywhere,
+}
 
 /// Longer than any of this takes; reached only when something is stuck.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -25,9 +34,8 @@ async fn until_mesh(store: &Store, slug: &str) {
     tokio::time::timeout(DEADLINE, appeared).await.expect("the mesh never appeared");
 }
 
-#[actix_rt::test]
-async fn a_hundred_writers_on_four_threads_all_get_their_turn() {
-    let fixture = fixture().await;
+async fn a_hundred_writers_on_four_threads_all_get_their_turn(backend: Backend) {
+    let fixture = fixture(backend).await;
     let threads: Vec<_> = (0..4)
         .map(|thread| {
             let (store, first) = (fixture.store.clone(), fixture.first.clone());
@@ -51,9 +59,8 @@ async fn a_hundred_writers_on_four_threads_all_get_their_turn() {
     assert!(events.is_sorted_by(|newer, older| newer.seq > older.seq));
 }
 
-#[actix_rt::test]
-async fn a_caller_that_goes_away_does_not_take_its_operation_along() {
-    let fixture = fixture().await;
+async fn a_caller_that_goes_away_does_not_take_its_operation_along(backend: Backend) {
+    let fixture = fixture(backend).await;
     for at in 0..50 {
         let slug = format!("m{at}");
         let mut asked = Box::pin(fixture.store.create_mesh_with_owner(new_mesh(&slug), NOW));
@@ -68,9 +75,8 @@ async fn a_caller_that_goes_away_does_not_take_its_operation_along() {
     }
 }
 
-#[actix_rt::test]
-async fn an_arbiter_that_stops_takes_no_connection_along() {
-    let fixture = fixture().await;
+async fn an_arbiter_that_stops_takes_no_connection_along(backend: Backend) {
+    let fixture = fixture(backend).await;
     let arbiter = actix_rt::Arbiter::new();
     let (store, first) = (fixture.store.clone(), fixture.first.clone());
     let (begun, has_begun) = tokio::sync::oneshot::channel();
@@ -88,9 +94,8 @@ async fn an_arbiter_that_stops_takes_no_connection_along() {
     tokio::time::timeout(DEADLINE, fixture.store.next_epoch()).await.unwrap().unwrap();
 }
 
-#[actix_rt::test]
-async fn a_failed_operation_leaves_nothing_behind() {
-    let fixture = fixture().await;
+async fn a_failed_operation_leaves_nothing_behind(backend: Backend) {
+    let fixture = fixture(backend).await;
     let mut events = vec![event(&fixture.first, "s", 1), event(&fixture.first, "s", 2)];
     // The second names a mesh that does not exist.
     events[1].mesh_id = broker::store::MeshId::new();
@@ -101,9 +106,8 @@ async fn a_failed_operation_leaves_nothing_behind() {
     fixture.store.append_event(event(&fixture.first, "s", 3)).await.unwrap();
 }
 
-#[actix_rt::test]
-async fn a_closed_store_has_finished_what_it_took_and_takes_no_more() {
-    let fixture = fixture().await;
+async fn a_closed_store_has_finished_what_it_took_and_takes_no_more(backend: Backend) {
+    let fixture = fixture(backend).await;
     let asked: Vec<_> = (0..20)
         .map(|at| {
             let (store, first) = (fixture.store.clone(), fixture.first.clone());
@@ -120,19 +124,18 @@ async fn a_closed_store_has_finished_what_it_took_and_takes_no_more() {
     assert!(matches!(other.next_epoch().await, Err(StoreError::Closed)));
     assert!(matches!(other.clone().close().await, Err(StoreError::Closed)));
     drop(other);
-    let again = Store::open(&fixture.lock).await.unwrap();
+    let again = fixture.place.open().await.unwrap();
     let found = again.events(&fixture.first.mesh.id, "s", 100).await.unwrap();
     assert_eq!(found.len(), done, "what was answered and what is there differ");
 }
 
-#[actix_rt::test]
-async fn the_last_handle_may_go_anywhere() {
-    let fixture = fixture().await;
+async fn the_last_handle_may_go_anywhere(backend: Backend) {
+    let fixture = fixture(backend).await;
     let store = fixture.store;
-    drop(fixture.lock);
+    drop(fixture.place.lock);
     std::thread::spawn(move || drop(store)).join().unwrap();
     let freed = async {
-        while broker::store::DirLock::acquire(fixture.dir.path()).is_err() {
+        while broker::store::DirLock::acquire(fixture.place.dir.path()).is_err() {
             tokio::task::yield_now().await;
         }
     };

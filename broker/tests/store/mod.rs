@@ -1,50 +1,155 @@
-//! The store on real files.
+//! The store on real files and a real server: each test on both, as `…::sqlite::name` and `…::postgres::name`.
+
+/// The tests of a file: each of these functions is one on every backend.
+macro_rules! on_both {
+    ($($test:ident,)*) => {
+        mod sqlite {
+            $(#[actix_rt::test]
+            async fn $test() {
+                super::$test($crate::store::Backend::Sqlite).await;
+            })*
+        }
+        mod postgres {
+            $(#[actix_rt::test]
+            async fn $test() {
+                super::$test($crate::store::Backend::Postgres).await;
+            })*
+        }
+    };
+}
 
 mod handle;
 mod history;
+mod lease;
 mod members;
 mod opening;
+mod opening_file;
+mod outage;
+mod schema;
 mod secrets;
 mod services;
+mod tls;
 
-use broker::store::first_start::{self, FirstOwner};
-use broker::store::{DeploymentId, DirLock, Document, Founded, NewDeployment, NewServiceEvent, Slot, Store, UtcMs};
+use broker::config::DatabaseUrl;
+use broker::store::first_start::{self, Born, DirState, FirstOwner};
+use broker::store::{
+    DATABASE_FILE, DeploymentId, DirLock, Document, Founded, NewDeployment, NewServiceEvent, OpenError, Slot, Store,
+    UtcMs,
+};
+use diesel::connection::SimpleConnection as _;
+use diesel::prelude::*;
 use tempfile::TempDir;
+use tests::harness::postgres::Database;
 
 pub(crate) const NOW: UtcMs = UtcMs::from_ms(1_775_671_200_000);
 pub(crate) const OWNER: &str = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8";
 
 /// Names that a query made by pasting text would choke on.
-pub(crate) const HOSTILE: [&str; 9] = [
+pub(crate) const HOSTILE: [&str; 8] = [
     "'; DROP TABLE mesh; --",
     "' OR '1'='1",
     "\"; DELETE FROM member WHERE \"1\"=\"1",
     "%",
     "_",
     "\\'",
-    "a\u{0}b",
     "naïve \u{202e}gnp.exe 🦀",
     "",
 ];
 
-/// A fresh store with the mesh `default` in it. The directory lives as long as this.
+/// A name that no backend takes.
+pub(crate) const NUL: &str = "a\u{0}b";
+
+/// Which database a test is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Backend {
+    Sqlite,
+    Postgres,
+}
+
+/// A locked directory, and on PostgreSQL an empty database beside it.
+pub(crate) struct Place {
+    pub(crate) lock: DirLock,
+    pub(crate) dir: TempDir,
+    pub(crate) database: Option<Database>,
+}
+
+impl Place {
+    pub(crate) fn new(backend: Backend) -> Self {
+        Self::with(tempfile::tempdir().unwrap(), backend)
+    }
+
+    /// A directory that holds something already.
+    pub(crate) fn with(dir: TempDir, backend: Backend) -> Self {
+        let lock = DirLock::acquire(dir.path()).unwrap();
+        Self { lock, dir, database: (backend == Backend::Postgres).then(Database::create) }
+    }
+
+    pub(crate) fn url(&self) -> Option<DatabaseUrl> {
+        self.database.as_ref().map(|database| database.url().parse().unwrap())
+    }
+
+    pub(crate) async fn inspect(&self) -> Result<DirState, OpenError> {
+        first_start::inspect(&self.lock, self.url().as_ref()).await
+    }
+
+    pub(crate) async fn create(&self, owner: Option<FirstOwner>) -> Result<Born, OpenError> {
+        first_start::create(&self.lock, self.url().as_ref(), owner).await
+    }
+
+    pub(crate) async fn open(&self) -> Result<Store, OpenError> {
+        Store::open(&self.lock, self.url().as_ref()).await
+    }
+
+    /// Runs statements on the database beside the store's own connections.
+    pub(crate) fn change(&self, sql: &str) {
+        match &self.database {
+            Some(database) => drop(database.rows(sql)),
+            None => self.beside().batch_execute(sql).unwrap(),
+        }
+    }
+
+    /// The same, for statements that should be refused: the database's words.
+    pub(crate) fn try_change(&self, sql: &str) -> Result<(), String> {
+        match &self.database {
+            Some(database) => database.try_rows(sql).map(drop),
+            None => self.beside().batch_execute(sql).map_err(|error| error.to_string()),
+        }
+    }
+
+    /// The number that a query `SELECT … AS number` gives: what is there, whatever the store would show of it.
+    pub(crate) fn number(&self, sql: &str) -> i64 {
+        #[derive(QueryableByName)]
+        struct Number {
+            #[diesel(sql_type = diesel::sql_types::BigInt)]
+            number: i64,
+        }
+        match &self.database {
+            Some(database) => database.rows(sql)[0][0].as_ref().unwrap().parse().unwrap(),
+            None => diesel::sql_query(sql).get_result::<Number>(&mut self.beside()).unwrap().number,
+        }
+    }
+
+    fn beside(&self) -> SqliteConnection {
+        SqliteConnection::establish(self.dir.path().join(DATABASE_FILE).to_str().unwrap()).unwrap()
+    }
+}
+
+/// A fresh store with the mesh `default` in it. Directory and database live as long as this.
 pub(crate) struct Fixture {
     pub(crate) store: Store,
     pub(crate) first: Founded,
-    pub(crate) lock: DirLock,
-    pub(crate) dir: TempDir,
+    pub(crate) place: Place,
 }
 
 pub(crate) fn first_owner() -> FirstOwner {
     FirstOwner { pubkey: OWNER.to_owned(), display_name: "Ada".to_owned() }
 }
 
-pub(crate) async fn fixture() -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    let born = first_start::create(&lock, Some(first_owner())).await.unwrap();
-    let store = Store::open(&lock).await.unwrap();
-    Fixture { store, first: born.founded.unwrap(), lock, dir }
+pub(crate) async fn fixture(backend: Backend) -> Fixture {
+    let place = Place::new(backend);
+    let born = place.create(Some(first_owner())).await.unwrap();
+    let store = place.open().await.unwrap();
+    Fixture { store, first: born.founded.unwrap(), place }
 }
 
 /// A deployment of `service` in the fixture's mesh by its owner.

@@ -5,15 +5,30 @@ use std::fs;
 use std::path::Path;
 
 use broker::config::AT_REST_KEY_FILE;
-use broker::store::first_start::{self, DirState, FIRST_MESH_SLUG};
-use broker::store::{DATABASE_FILE, DirLock, LockError, OpenError, Role, Store};
-use diesel::connection::SimpleConnection;
-use diesel::prelude::*;
+use broker::store::first_start::{DirState, FIRST_MESH_SLUG};
+use broker::store::{DATABASE_FILE, DirLock, LockError, OpenError, Role};
 
-use super::{OWNER, first_owner, fixture};
+use super::{Backend, OWNER, Place, first_owner, fixture};
+
+on_both! {
+    a_first_start_makes_the_default_mesh_and_its_owner,
+    a_database_may_be_born_without_a_mesh,
+    the_files_are_for_their_owner_only,
+    what_was_written_is_there_after_reopening,
+    h48_a_missing_database_is_not_made_up,
+    h48_a_directory_in_use_is_refused_to_a_second_broker,
+    h48_a_database_of_another_program_is_refused,
+    h48_a_database_without_its_identity_is_refused,
+    h48_a_newer_database_is_refused,
+    h48_a_key_without_its_database_is_refused,
+    h48_a_directory_with_another_purpose_is_refused,
+    a_database_is_never_made_over_another,
+    a_first_start_that_was_cut_short_is_begun_anew,
+    a_path_is_taken_as_it_is,
+}
 
 /// Every file of a directory with its content.
-fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     fs::read_dir(dir)
         .unwrap()
         .map(|entry| entry.unwrap())
@@ -21,38 +36,48 @@ fn content(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn connect(dir: &Path) -> SqliteConnection {
-    SqliteConnection::establish(dir.join(DATABASE_FILE).to_str().unwrap()).unwrap()
+impl Place {
+    /// Everything that is kept: files, and on a server every table with its columns and rows.
+    fn content(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut all = content(self.dir.path());
+        let Some(database) = &self.database else { return all };
+        let tables = "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'";
+        for table in database.rows(tables).concat().into_iter().flatten() {
+            let columns =
+                format!("SELECT attname, atttypid FROM pg_attribute WHERE attrelid = 'public.{table}'::regclass");
+            let rows = format!("SELECT t::text FROM public.{table} t ORDER BY 1");
+            let found = [database.rows(&columns), database.rows(&rows)];
+            all.insert(format!("table {table}"), format!("{found:?}").into_bytes());
+        }
+        all
+    }
+
+    /// Opening must fail and leave everything as it was.
+    pub(crate) async fn refusal(&self) -> OpenError {
+        let before = self.content();
+        let error = self.open().await.expect_err("it opened");
+        let after = self.content();
+        let names = |all: &BTreeMap<String, Vec<u8>>| all.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&after), names(&before), "something came or went on: {error}");
+        assert!(after == before, "something changed on: {error}");
+        error
+    }
 }
 
-/// A locked directory with a healthy, closed database.
-async fn closed_database() -> (tempfile::TempDir, DirLock) {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    first_start::create(&lock, Some(first_owner())).await.unwrap();
-    (dir, lock)
+/// A healthy database that nobody has open.
+pub(crate) async fn closed_database(backend: Backend) -> Place {
+    let place = Place::new(backend);
+    place.create(Some(first_owner())).await.unwrap();
+    place
 }
 
-/// Opening must fail and leave every byte as it was.
-async fn refusal(lock: &DirLock) -> OpenError {
-    let before = content(lock.dir());
-    let error = Store::open(lock).await.expect_err("it opened");
-    let after = content(lock.dir());
-    let names = |all: &BTreeMap<String, Vec<u8>>| all.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&after), names(&before), "files came or went on: {error}");
-    assert!(after == before, "a file changed on: {error}");
-    error
-}
+async fn a_first_start_makes_the_default_mesh_and_its_owner(backend: Backend) {
+    let place = Place::new(backend);
+    assert_eq!(place.inspect().await.unwrap(), DirState::Empty);
+    let born = place.create(Some(first_owner())).await.unwrap();
+    assert_eq!(place.inspect().await.unwrap(), DirState::Database);
 
-#[actix_rt::test]
-async fn a_first_start_makes_the_default_mesh_and_its_owner() {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = DirLock::acquire(&dir.path().join("new/data")).unwrap();
-    assert_eq!(first_start::inspect(&lock).unwrap(), DirState::Empty);
-    let born = first_start::create(&lock, Some(first_owner())).await.unwrap();
-    assert_eq!(first_start::inspect(&lock).unwrap(), DirState::Database);
-
-    let store = Store::open(&lock).await.unwrap();
+    let store = place.open().await.unwrap();
     assert_eq!(*store.id(), born.store_id);
     let founded = born.founded.unwrap();
     assert_eq!(store.list_meshes().await.unwrap(), std::slice::from_ref(&founded.mesh));
@@ -63,129 +88,73 @@ async fn a_first_start_makes_the_default_mesh_and_its_owner() {
     assert_eq!(owner, Some(founded.owner));
 }
 
-#[actix_rt::test]
-async fn a_database_may_be_born_without_a_mesh() {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    assert!(first_start::create(&lock, None).await.unwrap().founded.is_none());
-    assert_eq!(Store::open(&lock).await.unwrap().list_meshes().await.unwrap(), []);
+async fn a_database_may_be_born_without_a_mesh(backend: Backend) {
+    let place = Place::new(backend);
+    assert!(place.create(None).await.unwrap().founded.is_none());
+    assert_eq!(place.open().await.unwrap().list_meshes().await.unwrap(), []);
 }
 
-#[actix_rt::test]
-async fn the_database_is_for_its_owner_only() {
+async fn the_files_are_for_their_owner_only(backend: Backend) {
     use std::os::unix::fs::PermissionsExt;
-    let fixture = fixture().await;
+    let fixture = fixture(backend).await;
     fixture.store.next_epoch().await.unwrap();
-    for entry in fs::read_dir(fixture.dir.path()).unwrap() {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(fixture.place.dir.path()).unwrap() {
         let entry = entry.unwrap();
         let mode = entry.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!(mode, 0o600, "{:?}", entry.file_name());
+        names.push(entry.file_name());
     }
+    assert_eq!(names.iter().any(|name| name == DATABASE_FILE), backend == Backend::Sqlite, "{names:?}");
 }
 
-#[actix_rt::test]
-async fn what_was_written_is_there_after_reopening() {
-    let fixture = fixture().await;
+async fn what_was_written_is_there_after_reopening(backend: Backend) {
+    let fixture = fixture(backend).await;
     let id = fixture.store.id().clone();
     assert_eq!(fixture.store.next_epoch().await.unwrap(), 1);
     fixture.store.close().await.unwrap();
-    let again = Store::open(&fixture.lock).await.unwrap();
+    let again = fixture.place.open().await.unwrap();
     assert_eq!(*again.id(), id);
     assert_eq!(again.next_epoch().await.unwrap(), 2);
     assert_eq!(again.list_meshes().await.unwrap(), [fixture.first.mesh]);
 }
 
-#[actix_rt::test]
-async fn a_second_life_without_closing_reads_the_log() {
-    let fixture = fixture().await;
-    assert_eq!(fixture.store.next_epoch().await.unwrap(), 1);
-    // The state a kill leaves behind: database and log, copied while both are open.
-    let copy = tempfile::tempdir().unwrap();
-    for (name, bytes) in content(fixture.dir.path()) {
-        fs::write(copy.path().join(name), bytes).unwrap();
-    }
-    let lock = DirLock::acquire(copy.path()).unwrap();
-    assert_eq!(Store::open(&lock).await.unwrap().next_epoch().await.unwrap(), 2);
+async fn h48_a_missing_database_is_not_made_up(backend: Backend) {
+    let place = Place::new(backend);
+    assert!(matches!(place.refusal().await, OpenError::Missing(_)));
 }
 
-#[actix_rt::test]
-async fn h48_a_missing_database_is_not_made_up() {
-    let dir = tempfile::tempdir().unwrap();
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    assert!(matches!(refusal(&lock).await, OpenError::Missing(_)));
-}
-
-#[actix_rt::test]
-async fn h48_a_directory_in_use_is_refused_to_a_second_broker() {
-    let fixture = fixture().await;
-    let LockError::Held(locked) = DirLock::acquire(fixture.dir.path()).unwrap_err() else { panic!() };
+async fn h48_a_directory_in_use_is_refused_to_a_second_broker(backend: Backend) {
+    let place = fixture(backend).await;
+    let store = place.store;
+    let Place { lock, dir, database: _database } = place.place;
+    let LockError::Held(locked) = DirLock::acquire(dir.path()).unwrap_err() else { panic!() };
     assert_eq!(locked.pid, Some(std::process::id()));
     // The store itself holds on to the lock, whoever took it.
-    let dir = fixture.dir;
-    drop(fixture.lock);
+    drop(lock);
     assert!(DirLock::acquire(dir.path()).is_err());
+    drop(store);
 }
 
-#[actix_rt::test]
-async fn h48_a_database_held_by_another_program_is_refused() {
-    let (dir, lock) = closed_database().await;
-    let mut other = connect(dir.path());
-    other.batch_execute("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE;").unwrap();
-    assert!(matches!(refusal(&lock).await, OpenError::Busy(_)));
-    drop(other);
-    Store::open(&lock).await.unwrap();
+async fn h48_a_database_of_another_program_is_refused(backend: Backend) {
+    let place = Place::new(backend);
+    place.change("CREATE TABLE theirs (x INTEGER); INSERT INTO theirs VALUES (1);");
+    assert_eq!(place.inspect().await.unwrap(), DirState::Database);
+    assert!(matches!(place.refusal().await, OpenError::Corrupt { .. }));
+    assert!(matches!(place.create(Some(first_owner())).await, Err(OpenError::Exists(_))));
+    assert_eq!(place.number("SELECT count(*) AS number FROM theirs"), 1);
 }
 
-#[actix_rt::test]
-async fn h48_what_is_no_database_is_refused() {
-    let (dir, lock) = closed_database().await;
-    let path = dir.path().join(DATABASE_FILE);
-    for garbage in [b"".as_slice(), b"SQLite", &[0; 8_192], b"SQLite format 3\0 and then not"] {
-        fs::write(&path, garbage).unwrap();
-        let error = refusal(&lock).await;
-        assert!(matches!(error, OpenError::Corrupt { .. }), "{error}");
-        assert!(error.to_string().contains(DATABASE_FILE), "{error}");
-    }
+async fn h48_a_database_without_its_identity_is_refused(backend: Backend) {
+    let place = closed_database(backend).await;
+    place.change("DELETE FROM meta;");
+    assert!(matches!(place.refusal().await, OpenError::Corrupt { .. }));
 }
 
-#[actix_rt::test]
-async fn h48_a_damaged_database_is_refused() {
-    let (dir, lock) = closed_database().await;
-    let path = dir.path().join(DATABASE_FILE);
-    let whole = fs::read(&path).unwrap();
-
-    fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    assert!(matches!(refusal(&lock).await, OpenError::Corrupt { .. }));
-
-    let mut damaged = whole.clone();
-    damaged[4_096..3 * 4_096].fill(0xa5);
-    fs::write(&path, &damaged).unwrap();
-    assert!(matches!(refusal(&lock).await, OpenError::Corrupt { .. }));
-
-    fs::write(&path, &whole).unwrap();
-    Store::open(&lock).await.unwrap();
-}
-
-#[actix_rt::test]
-async fn h48_a_database_of_another_program_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    connect(dir.path()).batch_execute("CREATE TABLE theirs (x);").unwrap();
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    assert!(matches!(refusal(&lock).await, OpenError::Corrupt { .. }));
-}
-
-#[actix_rt::test]
-async fn h48_a_database_without_its_identity_is_refused() {
-    let (dir, lock) = closed_database().await;
-    connect(dir.path()).batch_execute("DELETE FROM meta;").unwrap();
-    assert!(matches!(refusal(&lock).await, OpenError::Corrupt { .. }));
-}
-
-#[actix_rt::test]
-async fn h48_a_newer_database_is_refused() {
-    let (dir, lock) = closed_database().await;
-    connect(dir.path()).batch_execute("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999');").unwrap();
-    match refusal(&lock).await {
+async fn h48_a_newer_database_is_refused(backend: Backend) {
+    let place = closed_database(backend).await;
+    place.change("INSERT INTO __diesel_schema_migrations (version) VALUES ('9999');");
+    match place.refusal().await {
         OpenError::Newer { found, known, .. } => {
             assert_eq!(found, "9999");
             assert!(known.as_str() < "9999" && !known.is_empty());
@@ -194,58 +163,67 @@ async fn h48_a_newer_database_is_refused() {
     }
 }
 
-#[actix_rt::test]
-async fn h48_a_key_without_its_database_is_refused() {
+async fn h48_a_key_without_its_database_is_refused(backend: Backend) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join(AT_REST_KEY_FILE), "k").unwrap();
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    let before = content(dir.path());
-    for error in [first_start::inspect(&lock).unwrap_err(), first_start::create(&lock, None).await.unwrap_err()] {
+    let place = Place::with(dir, backend);
+    let before = place.content();
+    for error in [place.inspect().await.unwrap_err(), place.create(None).await.unwrap_err()] {
         assert!(matches!(error, OpenError::KeyWithoutDatabase { .. }), "{error}");
     }
-    assert_eq!(content(dir.path()), before);
+    assert_eq!(place.content(), before);
 }
 
-#[actix_rt::test]
-async fn h48_a_directory_with_another_purpose_is_refused() {
+async fn h48_a_directory_with_another_purpose_is_refused(backend: Backend) {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("thesis.tex"), "…").unwrap();
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    match first_start::create(&lock, None).await.unwrap_err() {
+    let place = Place::with(dir, backend);
+    let before = place.content();
+    match place.create(None).await.unwrap_err() {
         OpenError::NotEmpty { found, .. } => assert_eq!(found, "thesis.tex"),
         other => panic!("{other}"),
     }
+    assert_eq!(place.content(), before);
 }
 
-#[actix_rt::test]
-async fn a_database_is_never_made_over_another() {
-    let (dir, lock) = closed_database().await;
-    let before = content(dir.path());
-    let error = first_start::create(&lock, Some(first_owner())).await.unwrap_err();
+async fn a_database_is_never_made_over_another(backend: Backend) {
+    let place = closed_database(backend).await;
+    let before = place.content();
+    let error = place.create(Some(first_owner())).await.unwrap_err();
     assert!(matches!(error, OpenError::Exists(_)), "{error}");
-    assert_eq!(content(dir.path()), before);
+    assert_eq!(place.content(), before);
 }
 
-#[actix_rt::test]
-async fn a_first_start_that_was_cut_short_is_begun_anew() {
+async fn a_first_start_that_was_cut_short_is_begun_anew(backend: Backend) {
     let dir = tempfile::tempdir().unwrap();
     for leftover in ["claudemesh.db.new", "claudemesh.db.new-wal", "claudemesh.db.new-shm"] {
         fs::write(dir.path().join(leftover), "half").unwrap();
     }
-    let lock = DirLock::acquire(dir.path()).unwrap();
-    assert_eq!(first_start::inspect(&lock).unwrap(), DirState::Empty);
-    first_start::create(&lock, Some(first_owner())).await.unwrap();
-    let names: Vec<String> = content(dir.path()).into_keys().collect();
-    assert_eq!(names, [DATABASE_FILE, "lock"]);
-    Store::open(&lock).await.unwrap();
+    let place = Place::with(dir, backend);
+    if let Some(database) = &place.database {
+        // Its last statement fails: what came before it must go as well.
+        database.rows(
+            "CREATE FUNCTION full_disk() RETURNS event_trigger LANGUAGE plpgsql AS \
+             $$ BEGIN IF tg_tag = 'CREATE INDEX' THEN RAISE disk_full; END IF; END $$; \
+             CREATE EVENT TRIGGER full_disk ON ddl_command_start EXECUTE FUNCTION full_disk();",
+        );
+        let error = place.create(Some(first_owner())).await.unwrap_err();
+        assert!(matches!(error, OpenError::Migrate { .. }), "{error}");
+        database.rows("DROP EVENT TRIGGER full_disk; DROP FUNCTION full_disk;");
+    }
+    assert_eq!(place.inspect().await.unwrap(), DirState::Empty);
+    place.create(Some(first_owner())).await.unwrap();
+    if backend == Backend::Sqlite {
+        assert_eq!(content(place.dir.path()).into_keys().collect::<Vec<_>>(), [DATABASE_FILE, "lock"]);
+    }
+    place.open().await.unwrap();
 }
 
-#[actix_rt::test]
-async fn a_path_is_taken_as_it_is() {
-    let dir = tempfile::tempdir().unwrap();
-    let odd = dir.path().join("a b?mode=memory#%41 é");
-    let lock = DirLock::acquire(&odd).unwrap();
-    first_start::create(&lock, Some(first_owner())).await.unwrap();
-    Store::open(&lock).await.unwrap().next_epoch().await.unwrap();
-    assert!(odd.join(DATABASE_FILE).is_file());
+async fn a_path_is_taken_as_it_is(backend: Backend) {
+    let parent = tempfile::tempdir().unwrap();
+    let odd = parent.path().join("a b?mode=memory#%41 é");
+    let place = Place { lock: DirLock::acquire(&odd).unwrap(), ..Place::new(backend) };
+    place.create(Some(first_owner())).await.unwrap();
+    place.open().await.unwrap().next_epoch().await.unwrap();
+    assert_eq!(odd.join(DATABASE_FILE).is_file(), backend == Backend::Sqlite);
 }

@@ -4,7 +4,24 @@ use broker::store::{
     DeploymentId, Desired, Document, MAX_DEPLOYMENTS_PER_SERVICE, NewDeployment, NewMesh, Slot, StoreError,
 };
 
-use super::{Fixture, HOSTILE, NOW, deployment, fixture};
+use super::{Backend, Fixture, HOSTILE, NOW, NUL, deployment, fixture};
+
+on_both! {
+    a_deployment_comes_back_as_it_was_given,
+    a_redeploy_waits_beside_the_active_one_until_the_switch,
+    a_deployment_that_was_superseded_does_not_become_active,
+    the_active_slot_is_taken_at_once_on_request,
+    what_was_learnt_at_ready_is_kept,
+    the_quota_counts_what_exists,
+    deploys_at_once_do_not_pass_the_quota_together,
+    the_same_name_in_two_meshes_is_two_services,
+    who_is_no_member_of_the_mesh_does_not_deploy,
+    an_identifier_is_used_once_and_a_refusal_leaves_the_service_alone,
+    old_deployments_go_but_never_those_in_use,
+    a_removed_service_takes_its_deployments_and_secrets_along,
+    h27_hostile_names_of_services_are_only_names,
+    h27_a_nul_is_refused_by_the_name_of_its_field,
+}
 
 const QUOTA: u32 = 20;
 
@@ -23,9 +40,8 @@ impl Fixture {
     }
 }
 
-#[actix_rt::test]
-async fn a_deployment_comes_back_as_it_was_given() {
-    let fixture = fixture().await;
+async fn a_deployment_comes_back_as_it_was_given(backend: Backend) {
+    let fixture = fixture(backend).await;
     let new = NewDeployment {
         version: Some("1.2.3".to_owned()),
         runner: Some("r1".to_owned()),
@@ -49,9 +65,8 @@ async fn a_deployment_comes_back_as_it_was_given() {
     assert_eq!(fixture.store.service_with_deployments(mesh, "Time").await.unwrap(), None);
 }
 
-#[actix_rt::test]
-async fn a_redeploy_waits_beside_the_active_one_until_the_switch() {
-    let fixture = fixture().await;
+async fn a_redeploy_waits_beside_the_active_one_until_the_switch(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     let first = fixture.deploy("s", Slot::Pending).await;
     assert_eq!(store.set_active(mesh, "s", &first, NOW).await.unwrap(), None);
@@ -76,9 +91,8 @@ async fn a_redeploy_waits_beside_the_active_one_until_the_switch() {
     assert_eq!(fixture.pointers("s").await, (Some(first), None));
 }
 
-#[actix_rt::test]
-async fn a_deployment_that_was_superseded_does_not_become_active() {
-    let fixture = fixture().await;
+async fn a_deployment_that_was_superseded_does_not_become_active(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     let slow = fixture.deploy("s", Slot::Pending).await;
     let quick = fixture.deploy("s", Slot::Pending).await;
@@ -92,9 +106,8 @@ async fn a_deployment_that_was_superseded_does_not_become_active() {
     assert_eq!(fixture.pointers("s").await, (None, None));
 }
 
-#[actix_rt::test]
-async fn the_active_slot_is_taken_at_once_on_request() {
-    let fixture = fixture().await;
+async fn the_active_slot_is_taken_at_once_on_request(backend: Backend) {
+    let fixture = fixture(backend).await;
     let waiting = fixture.deploy("s", Slot::Pending).await;
     let at_once = fixture.deploy("s", Slot::Active).await;
     assert_eq!(fixture.pointers("s").await, (Some(at_once), None));
@@ -102,9 +115,8 @@ async fn the_active_slot_is_taken_at_once_on_request() {
     assert!(fixture.store.deployment(mesh, &waiting).await.unwrap().is_some());
 }
 
-#[actix_rt::test]
-async fn what_was_learnt_at_ready_is_kept() {
-    let fixture = fixture().await;
+async fn what_was_learnt_at_ready_is_kept(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     let id = fixture.deploy("s", Slot::Pending).await;
     // Spaces, order and number forms are the server's own words.
@@ -119,9 +131,8 @@ async fn what_was_learnt_at_ready_is_kept() {
     assert!(matches!(error, StoreError::NotFound { what: "deployment", .. }));
 }
 
-#[actix_rt::test]
-async fn the_quota_counts_what_exists() {
-    let fixture = fixture().await;
+async fn the_quota_counts_what_exists(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     for name in ["a", "b", "c"] {
         store.deploy(deployment(&fixture.first, name), 3, NOW).await.unwrap();
@@ -140,9 +151,8 @@ async fn the_quota_counts_what_exists() {
     store.deploy(deployment(&other, "e"), 3, NOW).await.unwrap();
 }
 
-#[actix_rt::test]
-async fn deploys_at_once_do_not_pass_the_quota_together() {
-    let fixture = fixture().await;
+async fn deploys_at_once_do_not_pass_the_quota_together(backend: Backend) {
+    let fixture = fixture(backend).await;
     let names: Vec<String> = (0..30).map(|at| format!("s{at}")).collect();
     let asked = names.iter().map(|name| fixture.store.deploy(deployment(&fixture.first, name), QUOTA, NOW));
     let done = futures_util::future::join_all(asked).await;
@@ -161,9 +171,8 @@ async fn other_mesh(fixture: &Fixture) -> broker::store::Founded {
     fixture.store.create_mesh_with_owner(new, NOW).await.unwrap()
 }
 
-#[actix_rt::test]
-async fn the_same_name_in_two_meshes_is_two_services() {
-    let fixture = fixture().await;
+async fn the_same_name_in_two_meshes_is_two_services(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, here) = (&fixture.store, &fixture.first.mesh.id);
     let other = other_mesh(&fixture).await;
     let there = &other.mesh.id;
@@ -187,9 +196,8 @@ async fn the_same_name_in_two_meshes_is_two_services() {
     assert!(mine.pending.is_some());
 }
 
-#[actix_rt::test]
-async fn who_is_no_member_of_the_mesh_does_not_deploy() {
-    let fixture = fixture().await;
+async fn who_is_no_member_of_the_mesh_does_not_deploy(backend: Backend) {
+    let fixture = fixture(backend).await;
     let other = other_mesh(&fixture).await;
     let mut new = deployment(&fixture.first, "s");
     new.created_by = other.owner.id.clone();
@@ -201,9 +209,8 @@ async fn who_is_no_member_of_the_mesh_does_not_deploy() {
     assert!(matches!(error, StoreError::NotFound { what: "member", .. }), "{error}");
 }
 
-#[actix_rt::test]
-async fn an_identifier_is_used_once_and_a_refusal_leaves_the_service_alone() {
-    let fixture = fixture().await;
+async fn an_identifier_is_used_once_and_a_refusal_leaves_the_service_alone(backend: Backend) {
+    let fixture = fixture(backend).await;
     let new = deployment(&fixture.first, "s");
     fixture.store.deploy(new.clone(), QUOTA, NOW).await.unwrap();
     let again = NewDeployment { description: "other".to_owned(), ..new.clone() };
@@ -214,9 +221,8 @@ async fn an_identifier_is_used_once_and_a_refusal_leaves_the_service_alone() {
     assert_eq!(found.service.description, new.description);
 }
 
-#[actix_rt::test]
-async fn old_deployments_go_but_never_those_in_use() {
-    let fixture = fixture().await;
+async fn old_deployments_go_but_never_those_in_use(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     let active = fixture.deploy("s", Slot::Active).await;
     let other = fixture.deploy("other", Slot::Active).await;
@@ -234,9 +240,8 @@ async fn old_deployments_go_but_never_those_in_use() {
     assert!(store.deployment(mesh, &other).await.unwrap().is_some());
 }
 
-#[actix_rt::test]
-async fn a_removed_service_takes_its_deployments_and_secrets_along() {
-    let fixture = fixture().await;
+async fn a_removed_service_takes_its_deployments_and_secrets_along(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     let first = fixture.deploy("s", Slot::Active).await;
     fixture.deploy("s", Slot::Pending).await;
@@ -253,9 +258,8 @@ async fn a_removed_service_takes_its_deployments_and_secrets_along() {
     }
 }
 
-#[actix_rt::test]
-async fn h27_hostile_names_of_services_are_only_names() {
-    let fixture = fixture().await;
+async fn h27_hostile_names_of_services_are_only_names(backend: Backend) {
+    let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     for name in HOSTILE {
         let mut new = deployment(&fixture.first, name);
@@ -282,4 +286,32 @@ async fn h27_hostile_names_of_services_are_only_names() {
         store.deploy(deployment(&fixture.first, name), QUOTA, NOW).await.unwrap();
     }
     assert_eq!(store.services_with_deployments(mesh).await.unwrap().len(), HOSTILE.len());
+}
+
+async fn h27_a_nul_is_refused_by_the_name_of_its_field(backend: Backend) {
+    let fixture = fixture(backend).await;
+    let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
+    let named = |error: StoreError| match error {
+        StoreError::Nul { field } => field,
+        other => panic!("{other}"),
+    };
+    let asked = |change: fn(&mut NewDeployment)| {
+        let mut new = deployment(&fixture.first, "s");
+        change(&mut new);
+        store.deploy(new, QUOTA, NOW)
+    };
+    assert_eq!(named(asked(|new| new.service = NUL.to_owned()).await.unwrap_err()), "service");
+    assert_eq!(named(asked(|new| new.description = NUL.to_owned()).await.unwrap_err()), "description");
+    assert_eq!(named(asked(|new| new.runner = Some(NUL.to_owned())).await.unwrap_err()), "runner");
+    assert_eq!(named(asked(|new| new.env_sealed = Some(NUL.to_owned())).await.unwrap_err()), "env_sealed");
+    assert_eq!(named(store.service_with_deployments(mesh, NUL).await.unwrap_err()), "service");
+    assert_eq!(named(store.remove_service(mesh, NUL).await.unwrap_err()), "service");
+    assert_eq!(store.services_with_deployments(mesh).await.unwrap(), []);
+    // In JSON it is written as an escape, which is text like any other.
+    let source = Document::of(&serde_json::json!({ "path": NUL })).unwrap();
+    let id = store.deploy(NewDeployment { source: source.clone(), ..deployment(&fixture.first, "s") }, QUOTA, NOW);
+    let id = id.await.unwrap().id;
+    assert_eq!(store.deployment(mesh, &id).await.unwrap().unwrap().source, source);
+    let version = Some(NUL.to_owned());
+    assert_eq!(named(store.record_ready(mesh, &id, version, source).await.unwrap_err()), "version");
 }

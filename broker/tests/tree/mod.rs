@@ -26,8 +26,8 @@ use crate::http::eventually;
 async fn the_brokers_tree_as_specified() {
     let dir = tempfile::tempdir().unwrap();
     let lock = DirLock::acquire(dir.path()).unwrap();
-    first_start::create(&lock, None).await.unwrap();
-    let store = Store::open(&lock).await.unwrap();
+    first_start::create(&lock, None, None).await.unwrap();
+    let store = Store::open(&lock, None).await.unwrap();
     let at_rest = vault::open(Some(&"11".repeat(32)), lock.dir(), &store).await.unwrap();
     let metrics = Arc::new(Metrics::new().unwrap());
     let runners = Runners::new(["local".to_owned()], &metrics);

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use protocol::SecretString;
 
 use super::Context;
 use crate::daemon;
@@ -17,6 +18,10 @@ pub(crate) struct BrokerArgs {
     /// Where files are kept [default: ~/.local/share/claudemesh]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A PostgreSQL database in place of the embedded one. Others see the words of a command: leave a password to
+    /// DATABASE_URL or the configuration file
+    #[arg(long, value_name = "URL")]
+    pub(crate) database_url: Option<SecretString>,
     /// A configuration file (claudemesh.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

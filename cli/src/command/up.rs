@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use protocol::SecretString;
 
 use super::runner::IsolationLevel;
 use super::{Context, values};
@@ -20,12 +21,13 @@ pub(crate) struct UpArgs {
     /// Where everything is kept [default: ~/.local/share/claudemesh]
     #[arg(long, value_name = "DIR")]
     pub(crate) data_dir: Option<PathBuf>,
+    /// A PostgreSQL database in place of the embedded one. Others see the words of a command: leave a password to the
+    /// configuration file
+    #[arg(long, value_name = "URL")]
+    pub(crate) database_url: Option<SecretString>,
     /// A configuration file (claudemesh.toml)
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Refused until there is a second backend; hidden so that nobody is sent there
-    #[arg(long, value_name = "URL", hide = true)]
-    pub(crate) database_url: Option<String>,
     /// TLS ends at a proxy in front of the broker
     #[arg(long)]
     pub(crate) behind_proxy: bool,

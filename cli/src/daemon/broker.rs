@@ -3,8 +3,8 @@
 use broker::Options;
 use broker::config::{Config, Overrides};
 use broker::runners::RunnerConfig;
-use broker::store::DirLock;
 use broker::store::first_start::{self, DirState};
+use broker::store::{DirLock, OpenError};
 
 use super::{BUILD, environment, explained, log, private_dir, settings_file};
 use crate::command::broker::BrokerArgs;
@@ -16,6 +16,7 @@ pub(crate) fn start(printer: Printer, args: &BrokerArgs) -> Result<(), CliError>
     let overrides = Overrides {
         listen: args.listen.clone(),
         data_dir: args.data_dir.clone(),
+        database_url: args.database_url.clone(),
         runner_urls: args.runner_urls.clone(),
         behind_proxy: args.behind_proxy,
     };
@@ -28,16 +29,17 @@ pub(crate) fn start(printer: Printer, args: &BrokerArgs) -> Result<(), CliError>
         printer.raw(config.print().as_bytes());
         return Ok(());
     }
-    if env.get("DATABASE_URL").is_some_and(|url| !url.is_empty()) {
-        return Err(CliError::usage("DATABASE_URL is not supported yet: this build has the embedded database only"));
-    }
     log::start("info");
     private_dir(&config.data_dir)?;
     let lock = DirLock::acquire(&config.data_dir).map_err(|error| explained(&error))?;
-    if first_start::inspect(&lock).map_err(|error| explained(&error))? == DirState::Empty {
-        let made = actix_rt::System::new().block_on(first_start::create(&lock, None));
-        made.map_err(|error| explained(&error))?;
-    }
+    let made = actix_rt::System::new().block_on(async {
+        let url = config.database_url.as_ref();
+        match first_start::inspect(&lock, url).await? {
+            DirState::Database => Ok(()),
+            DirState::Empty => first_start::create(&lock, url, None).await.map(drop),
+        }
+    });
+    made.map_err(|error: OpenError| explained(&error))?;
     config.fill_embedded_secrets().map_err(|error| explained(&error))?;
     let token = config.runner_token.clone().ok_or_else(|| CliError::usage("RUNNER_TOKEN is not set"))?;
     let named = |(index, address): (usize, &broker::config::RunnerUrl)| RunnerConfig {

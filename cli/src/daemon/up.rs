@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use broker::config::{Config, Overrides, RunnerUrl};
+use broker::config::{Config, DatabaseUrl, Overrides, RunnerUrl};
 use broker::runners::RunnerConfig;
 use broker::runners::embedded::Program;
 use broker::store::first_start::{self, DirState, FirstOwner};
@@ -27,9 +27,6 @@ const RUNNER_TOKEN_FILE: &str = "runner.token";
 
 /// Runs until SIGINT or SIGTERM.
 pub(crate) fn start(printer: Printer, profile: &Profile, args: &UpArgs) -> Result<(), CliError> {
-    if args.database_url.is_some() {
-        return Err(CliError::usage("--database-url is not supported yet: this build has the embedded database only"));
-    }
     let mut config = configured(args)?;
     if args.print_config {
         printer.raw(config.print().as_bytes());
@@ -41,7 +38,7 @@ pub(crate) fn start(printer: Printer, profile: &Profile, args: &UpArgs) -> Resul
     let config_dir = profile.directory().to_owned();
     // It is hidden from services, and what is not there cannot be.
     private_dir(&config_dir)?;
-    first_start(&lock, &config_dir)?;
+    first_start(&lock, config.database_url.as_ref(), &config_dir)?;
     config.fill_embedded_secrets().map_err(|error| explained(&error))?;
 
     let take_along = Arc::new(AtomicBool::new(false));
@@ -65,12 +62,14 @@ fn configured(args: &UpArgs) -> Result<Config, CliError> {
     let overrides = Overrides {
         listen: args.listen.clone(),
         data_dir: args.data_dir.clone(),
+        database_url: args.database_url.clone(),
         runner_urls: Vec::new(),
         behind_proxy: args.behind_proxy,
     };
     let mut env = environment();
     // `up` brings its own runner; runners elsewhere belong to `broker`.
     env.remove("RUNNER_URL");
+    // So does a database that a shell happens to name: `up` takes one that is meant for it.
     env.remove("DATABASE_URL");
     let usage = |error: &dyn std::error::Error| CliError::usage(explained(error).to_string());
     // Once without the file, to learn where it would be.
@@ -87,13 +86,14 @@ fn locked(error: &LockError) -> CliError {
     }
 }
 
-/// The first `up` in a directory makes a mesh and its owner.
-fn first_start(lock: &DirLock, config_dir: &Path) -> Result<(), CliError> {
-    if first_start::inspect(lock).map_err(|error| explained(&error))? == DirState::Database {
+/// The first `up` on a database makes a mesh and its owner.
+fn first_start(lock: &DirLock, url: Option<&DatabaseUrl>, config_dir: &Path) -> Result<(), CliError> {
+    let system = actix_rt::System::new();
+    if system.block_on(first_start::inspect(lock, url)).map_err(|error| explained(&error))? == DirState::Database {
         return Ok(());
     }
     let owner = FirstOwner { pubkey: owner::make(config_dir)?.to_string(), display_name: login_name() };
-    let made = actix_rt::System::new().block_on(first_start::create(lock, Some(owner)));
+    let made = system.block_on(first_start::create(lock, url, Some(owner)));
     made.map(drop).map_err(|error| explained(&error))
 }
 

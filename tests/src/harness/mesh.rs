@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::level::Level;
+use super::postgres::Database;
 use super::processes::Identity;
 use super::turn::{self, Turn};
 use super::{BOOT, programs, wait_until};
@@ -41,6 +42,16 @@ const FOREIGN: &[&str] = &[
     "RUST_LOG",
 ];
 
+/// What a mesh keeps its memory in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Backend {
+    /// The file in its directory.
+    #[default]
+    Sqlite,
+    /// A database of its own on the run's server.
+    Postgres,
+}
+
 /// What a mesh may be told at its start.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -52,6 +63,8 @@ pub struct Options {
     pub alone: bool,
     /// The isolation that its runner is forced to; `None` for the best there is.
     pub level: Option<Level>,
+    /// What it keeps its memory in.
+    pub backend: Backend,
 }
 
 /// A running mesh.
@@ -60,11 +73,13 @@ pub struct Mesh {
     root: TempDir,
     port: u16,
     options: Options,
+    /// Gone when the mesh is.
+    database: Option<Database>,
     up: Option<Child>,
     /// Everyone who was ever seen to belong to this mesh.
     seen: RefCell<BTreeSet<Identity>>,
     /// Last, so dropped last: the next story begins when nothing of this one is left.
-    _turn: Turn,
+    _turn: Option<Turn>,
 }
 
 impl Mesh {
@@ -92,6 +107,12 @@ impl Mesh {
         Self::with(Options { alone: true, level: Some(level), ..Options::default() })
     }
 
+    /// The same on a backend.
+    #[must_use]
+    pub fn start_alone_on(backend: Backend) -> Self {
+        Self::with(Options { alone: true, backend, ..Options::default() })
+    }
+
     /// The same, with options.
     #[must_use]
     pub fn with(options: Options) -> Self {
@@ -100,9 +121,22 @@ impl Mesh {
         mesh
     }
 
+    /// Another one beside this, in the turn that this one has: it must go first.
+    #[must_use]
+    pub fn beside(&self, options: Options) -> Self {
+        let mut mesh = Self::made(options, None);
+        mesh.start_up();
+        mesh
+    }
+
     /// Directories and a port, and nothing that runs.
     #[must_use]
     pub fn unstarted(options: Options) -> Self {
+        let turn = if options.alone { turn::alone() } else { turn::shared() };
+        Self::made(options, Some(turn))
+    }
+
+    fn made(options: Options, turn: Option<Turn>) -> Self {
         // A short name: a socket's path has room for 107 bytes.
         let root = tempfile::Builder::new().prefix("cm-").tempdir().expect("a temporary directory");
         // Free a moment ago. The kernel hands these numbers out in turn, so nobody else has it yet.
@@ -112,7 +146,8 @@ impl Mesh {
             root,
             port,
             up: None,
-            _turn: if options.alone { turn::alone() } else { turn::shared() },
+            database: (options.backend == Backend::Postgres).then(Database::create),
+            _turn: turn,
             options,
             seen: RefCell::default(),
         }
@@ -153,6 +188,7 @@ impl Mesh {
         command
             .args(["up", "--listen", &format!("127.0.0.1:{}", self.port)])
             .args(self.options.level.iter().flat_map(|level| ["--isolation-maximum", level.as_str()]))
+            .args(self.database.iter().flat_map(|database| ["--database-url", database.url()]))
             .args(&self.options.words)
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
@@ -167,6 +203,12 @@ impl Mesh {
     #[must_use]
     pub fn root(&self) -> &Path {
         self.root.path()
+    }
+
+    /// What it was started with.
+    #[must_use]
+    pub fn options(&self) -> &Options {
+        &self.options
     }
 
     /// `CLAUDEMESH_DATA_DIR`.

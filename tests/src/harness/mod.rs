@@ -11,6 +11,7 @@
 //! | [`tree`] | `GET /tree`, and finding nodes in it |
 //! | [`processes`] | which processes exist, whose they are, what they cost |
 //! | [`peer`] | a WebSocket peer written from the wire's description |
+//! | [`postgres`] | a database, or a server to break |
 //! | [`load`] | a steady stream of calls, each answer counted |
 //! | [`wait`] | conditions with deadlines |
 //! | [`level`] | the isolation that a story forces |
@@ -23,6 +24,7 @@ pub mod level;
 pub mod load;
 pub mod mesh;
 pub mod peer;
+pub mod postgres;
 pub mod processes;
 pub mod programs;
 pub mod tree;
@@ -34,7 +36,7 @@ use std::time::Duration;
 pub use command::Outcome;
 pub use level::{Level, levels};
 pub use load::{Load, LoadReport};
-pub use mesh::{Mesh, Options};
+pub use mesh::{Backend, Mesh, Options};
 pub use peer::Peer;
 pub use processes::{Identity, Table};
 pub use tree::{Node, Tree};

@@ -32,6 +32,7 @@ fn nothing_said_gives_the_defaults() {
         "[broker]\n\
          listen = \"127.0.0.1:7900\"\n\
          data_dir = \"/home/x/.local/share/claudemesh\"\n\
+         database_url = \"(not set)\"\n\
          runner_urls = []\n\
          runner_token = \"(not set)\"\n\
          encryption_key = \"(not set)\"\n\
@@ -53,13 +54,17 @@ fn later_layers_win_setting_by_setting() {
     let env = env(&[
         ("BROKER_PORT", "2"),
         ("CLAUDEMESH_DATA_DIR", "/env"),
+        ("DATABASE_URL", "postgres://env@h/d"),
         ("RUNNER_TOKEN", TOKEN),
         ("MAX_MESSAGE_BYTES", ""),
     ]);
-    let flags = Overrides { data_dir: Some(PathBuf::from("/flag")), ..Overrides::default() };
+    let database_url = Some(SecretString::from("postgres://flag@h/d"));
+    let flags = Overrides { data_dir: Some(PathBuf::from("/flag")), database_url, ..Overrides::default() };
+    assert!(!format!("{flags:?}").contains("flag@h"), "an address may hold a password");
     let config = Config::load(&flags, &env, Some(file.path())).unwrap();
     assert_eq!(config.listen, "[::1]:2".parse().unwrap());
     assert_eq!(config.data_dir, Path::new("/flag"));
+    assert_eq!(config.database_url.unwrap().to_string(), "postgres://flag@h/d");
     assert_eq!(config.max_services_per_mesh, 5);
     assert_eq!(config.runner_token.unwrap().expose(), TOKEN);
     assert_eq!(config.runner_urls[0], RunnerUrl::Unix("/a,b".into()));
@@ -92,6 +97,8 @@ fn a_value_that_is_not_taken_names_its_setting_and_where_it_was_said() {
         ("BROKER_ENCRYPTION_KEY", &KEY.replace('f', "g"), "encryption_key"),
         ("RUNNER_TOKEN", "short", "runner_token"),
         ("CLAUDEMESH_OPERATOR_TOKEN", "thirty-two characters and a space", "operator_token"),
+        ("DATABASE_URL", "mysql://h/d", "database_url"),
+        ("DATABASE_URL", "postgres://u@h/d?sslmode=prefer", "database_url"),
         ("RUNNER_URL", "unix:/a,nonsense", "runner_urls"),
         ("RUNNER_URL", "unix:/a,unix:/a", "runner_urls"),
         ("MAX_SERVICES_PER_MESH", "0", "max_services_per_mesh"),
@@ -160,11 +167,12 @@ fn no_print_shows_a_secret() {
     let config = from_env(&[
         ("RUNNER_TOKEN", "runner-runner-runner-runner-runner"),
         ("BROKER_ENCRYPTION_KEY", KEY),
+        ("DATABASE_URL", "postgres://ada:hunter2@h/d"),
         ("CLAUDEMESH_OPERATOR_TOKEN", "operator-operator-operator-operator"),
     ])
     .unwrap();
     for shown in [config.print(), format!("{config:?}"), format!("{config:#?}")] {
-        for secret in ["runner-runner", KEY, "operator-operator-operator-operator"] {
+        for secret in ["runner-runner", KEY, "hunter2", "operator-operator-operator-operator"] {
             assert!(!shown.contains(secret), "{shown}");
         }
     }
@@ -172,7 +180,12 @@ fn no_print_shows_a_secret() {
 
 #[test]
 fn what_is_printed_can_be_read_but_for_the_secrets() {
-    let config = from_env(&[("MAX_SERVICES_PER_MESH", "7"), ("RUNNER_URL", "unix:/a\"b")]).unwrap();
+    let config = from_env(&[
+        ("MAX_SERVICES_PER_MESH", "7"),
+        ("RUNNER_URL", "unix:/a\"b"),
+        ("DATABASE_URL", "postgres://u@h:5433/d?sslrootcert=/ca.pem"),
+    ])
+    .unwrap();
     let text: String =
         config.print().lines().filter(|line| !line.contains("(not set)")).flat_map(|l| [l, "\n"]).collect();
     assert_eq!(from_text(&text).unwrap(), config);

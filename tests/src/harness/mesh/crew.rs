@@ -1,15 +1,16 @@
 //! The processes of a mesh: who they are, and killing them.
 
 use std::fs;
-use std::process::Child;
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::Mesh;
-use crate::harness::SETTLE;
 use crate::harness::level::HINT;
 use crate::harness::processes::{self, Entry, Identity, Table};
+use crate::harness::{SETTLE, wait_until};
 
 impl Mesh {
     /// The pid of a service's process: the tree's fact, checked against the process table.
@@ -101,6 +102,27 @@ impl Mesh {
         let below = self.below_runner();
         processes::send(pid, Signal::SIGKILL);
         below
+    }
+
+    /// Waits until `up` ends by itself; how it ended. Nothing of the mesh may be left then.
+    #[track_caller]
+    pub fn wait_for_end(&mut self, deadline: Duration) -> ExitStatus {
+        self.look();
+        let mut up = self.up.take().expect("the mesh is up");
+        let ended = wait_until("the end of `up`", deadline, || {
+            up.try_wait().map_err(|error| error.to_string())?.ok_or_else(|| "it runs".to_owned())
+        });
+        match ended {
+            Ok(status) => {
+                let earlier: Vec<Identity> = self.seen.borrow().iter().copied().collect();
+                self.wait_gone("what belonged to the mesh", &earlier, SETTLE);
+                status
+            }
+            Err(error) => {
+                self.up = Some(up);
+                panic!("{error}\n{}", self.logs());
+            }
+        }
     }
 
     /// SIGKILL to the broker, and waits for its end. [`Mesh::start_up`] starts it again.
