@@ -88,13 +88,19 @@ fn a_delay_is_a_delay_of_the_answer_and_no_failure() {
 
 #[test]
 fn a_flood_of_lines_disturbs_no_call_and_leaves_a_bounded_log() {
+    /// Each leaves a hundred lines, half of them on either output: six times what a log holds, and less than it takes
+    /// in a second.
+    const CALLS: usize = 60;
+    const LOG_LINES: usize = 1_000;
     let mesh = Mesh::start();
     deploy(&mesh, "noisy", &["--flood"]);
-    // A hundred lines each, half of them on either output.
-    assert_eq!(verdicts(&mesh, &echo("noisy"), 60), ["ok"; 60]);
-    let logs = mesh.cli(&["logs", "noisy", "-n", "1000"]).ok();
-    let lines: Vec<&str> = logs.stdout.lines().collect();
-    assert!(lines.len() <= 1_000, "{} lines", lines.len());
-    assert!(lines.iter().any(|line| line.contains("stdout noise")), "{logs}");
-    assert!(lines.iter().any(|line| line.contains("stderr noise")), "{logs}");
+    assert_eq!(verdicts(&mesh, &echo("noisy"), CALLS), ["ok"; CALLS]);
+    // The lines of an output may come after the answer that was written with them.
+    mesh.wait("the last lines of both outputs", SETTLE, || {
+        let logs = mesh.cli(&["logs", "noisy", "-n", &LOG_LINES.to_string()]).ok().stdout;
+        let has = |text: &str| logs.lines().any(|line| line.contains(text));
+        let newest = ["stdout", "stderr"].map(|output| has(&format!("{output} noise 49 of call {CALLS} ")));
+        let bounded = logs.lines().count() == LOG_LINES && !has("of call 1 ");
+        if newest == [true, true] && bounded { Ok(()) } else { Err(format!("{newest:?}, {bounded}: {logs}")) }
+    });
 }
