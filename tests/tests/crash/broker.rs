@@ -5,10 +5,20 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tests::harness::peer::{Peer, call, converse, verdict};
-use tests::harness::{Mesh, SETTLE, levels, processes, scaled, wait_until};
+use tests::harness::{Backend, Level, Mesh, Options, SETTLE, levels, processes, scaled, wait_until};
+
+on_both! {
+    h17_services_keep_running_while_the_broker_is_killed_and_calls_work_within_2_s_of_its_start,
+    h17_services_come_back_after_broker_and_runner_are_killed_together,
+}
 
 /// From the start of `up` to the first answered call.
 const BACK: Duration = Duration::from_secs(2);
+
+/// A mesh on a backend, its runner forced to a level.
+fn forced(backend: Backend, level: Level) -> Mesh {
+    Mesh::with(Options { alone: true, backend, level: Some(level), ..Options::default() })
+}
 
 /// One call from a fresh peer.
 fn echo(mesh: &Mesh, service: &str) -> Result<(), String> {
@@ -23,17 +33,16 @@ fn echo(mesh: &Mesh, service: &str) -> Result<(), String> {
     }
 }
 
-#[test]
-fn h17_services_keep_running_while_the_broker_is_killed_and_calls_work_within_2_s_of_its_start() {
+fn h17_services_keep_running_while_the_broker_is_killed_and_calls_work_within_2_s_of_its_start(backend: Backend) {
     for level in levels() {
-        let mut mesh = Mesh::alone_at(level);
+        let mut mesh = forced(backend, level);
         for name in ["first", "second"] {
             let _ = mesh.deploy_fixture(name, &[], &[]).ok();
             mesh.check_level(name);
         }
         let (first, second, runner) = (mesh.pid("first"), mesh.pid("second"), mesh.runner_pid());
         // Often: what is adopted is decided in the first milliseconds of each start.
-        for _ in 0..scaled(50, 5) {
+        for _ in 0..scaled(25, 3) {
             mesh.kill_broker();
             let started = Instant::now();
             mesh.launch_up();
@@ -57,10 +66,9 @@ fn h17_services_keep_running_while_the_broker_is_killed_and_calls_work_within_2_
     }
 }
 
-#[test]
-fn h17_services_come_back_after_broker_and_runner_are_killed_together() {
+fn h17_services_come_back_after_broker_and_runner_are_killed_together(backend: Backend) {
     for level in levels() {
-        let mut mesh = Mesh::alone_at(level);
+        let mut mesh = forced(backend, level);
         for name in ["first", "second"] {
             let _ = mesh.deploy_fixture(name, &[], &[]).ok();
             mesh.check_level(name);

@@ -1,5 +1,6 @@
 //! What happens to it: each part killed without warning, under load. Each story has the machine alone.
 
 mod broker;
+mod database;
 mod runner;
 mod service;
