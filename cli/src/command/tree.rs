@@ -1,6 +1,6 @@
-//! `tree`: the broker's supervision tree with its runners' trees grafted in; `--watch` is in `watch`. `--json`: the document of `GET /tree` as the
-//! broker gave it: `{"seq", "at_ms", "roots": [{"id", "kind", "state", "since_ms", "restarts": {"window", "total"},
-//! "last_exit": {"reason", "at_ms"} | null, "queue", "facts", "children"}]}`.
+//! `tree`: the broker's supervision tree with its runners' trees grafted in; `--watch` is in `watch`. `--json`: the
+//! document of `GET /tree` as the broker gave it: `{"seq", "at_ms", "roots": [{"id", "kind", "state", "since_ms",
+//! "restarts": {"window", "total"}, "last_exit": {"reason", "at_ms"} | null, "queue", "facts", "children"}]}`.
 
 mod watch;
 

@@ -97,6 +97,7 @@ fn clip(line: &str, columns: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing, reason = "tests")]
     use super::*;
 
     const SMALL: Size = Size { columns: 6, rows: 4 };
