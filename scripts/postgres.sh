@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A PostgreSQL server for tests: `postgres.sh start [--port PORT --cert FILE --key FILE]`, `stop HOME`,
+# A PostgreSQL server for tests: `postgres.sh start [--owner PID] [--port PORT --cert FILE --key FILE]`, `stop HOME`,
 # `restart HOME`, `kill HOME`.
 #
 # It installs nothing. `start` makes a cluster in a new folder, starts a server that only this user (and root) can
@@ -10,12 +10,14 @@
 #
 # Servers that are started while the second is set live inside that folder, and are stopped with it.
 #
-# With --port it listens on 127.0.0.1 too, for TLS with that certificate and nothing else. The server is never
+# With --owner the server goes when that process is gone, however it ended. With --port it listens on 127.0.0.1 too, for TLS with that certificate and nothing else. The server is never
 # root's, since it refuses that; nothing is synced, since nothing in it is worth keeping.
 set -euo pipefail
 project=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 readonly WAIT_SECONDS=60
+# A cluster of a run stays well below half of this.
+readonly MEMORY_KIB=2097152
 
 die() {
   printf 'postgres: %s\n' "$1" >&2
@@ -53,19 +55,22 @@ own() { # path...: gives it to whoever the server runs as
   chown -R "$(as_server id -u):$(as_server id -g)" "$@"
 }
 
-# Under target/ where the server's user can reach it, else among the temporary files. The name is short either
-# way: a socket's path has room for 107 bytes.
+# In memory where there is plenty (making a database takes a tenth of the time there), else under target/ where the
+# server's user can reach it, else among the temporary files. A short name: a socket's path has room for 107 bytes.
 new_home() {
-  local under=${CLAUDEMESH_TEST_POSTGRES:-${CARGO_TARGET_DIR:-$project/target}} home
-  mkdir -p "$under"
-  home=$(mktemp -d "$under/pg.XXXXXX")
-  own "$home"
-  if [ "${#home}" -gt 80 ] || ! (cd / && as_server test -w "$home"); then
-    rm -rf "$home"
-    home=$(mktemp -d "${TMPDIR:-/tmp}/cm-pg.XXXXXX")
+  local under home
+  for under in "${CLAUDEMESH_TEST_POSTGRES:-}" /dev/shm "${CARGO_TARGET_DIR:-$project/target}" "${TMPDIR:-/tmp}"; do
+    [ -n "$under" ] || continue
+    [ "$under" != /dev/shm ] || [ "$(df --output=avail /dev/shm 2>/dev/null | tail -n 1 | grep . || echo 0)" -gt "$MEMORY_KIB" ] || continue
+    mkdir -p "$under" 2>/dev/null && home=$(mktemp -d "$under/pg.XXXXXX" 2>/dev/null) || continue
     own "$home"
-  fi
-  printf '%s' "$home"
+    if [ "${#home}" -le 80 ] && (cd / && as_server test -w "$home"); then
+      printf '%s' "$home"
+      return
+    fi
+    rm -rf "$home"
+  done
+  die "there is no folder for a server: tried memory, target/ and the temporary files"
 }
 
 pg_ctl() { # home, word...
@@ -75,13 +80,14 @@ pg_ctl() { # home, word...
 }
 
 start() {
-  local port='' cert='' key='' home socket
+  local port='' cert='' key='' owner='' home socket
   while [ "$#" -gt 0 ]; do
     case "$1" in
       --port) port=$2 ;;
       --cert) cert=$2 ;;
       --key) key=$2 ;;
-      *) die "usage: postgres.sh start [--port PORT --cert FILE --key FILE]" ;;
+      --owner) owner=$2 ;;
+      *) die "usage: postgres.sh start [--owner PID] [--port PORT --cert FILE --key FILE]" ;;
     esac
     shift 2
   done
@@ -93,7 +99,9 @@ start() {
     --auth-host=reject --encoding=UTF8 --locale=C.UTF-8 --no-sync --no-instructions) >"$home/initdb.log" 2>&1
   {
     printf "unix_socket_directories = '%s'\nunix_socket_permissions = 0700\nlisten_addresses = ''\n" "$home"
-    printf 'fsync = off\nfull_page_writes = off\nmax_connections = 300\nshared_buffers = 32MB\n'
+    printf 'fsync = off\nfull_page_writes = off\nmax_connections = 300\nautovacuum = off\n'
+    # What makes a database quickly, of which every test has one.
+    printf 'wal_level = minimal\nmax_wal_senders = 0\nwal_init_zero = off\nshared_buffers = 128MB\nmax_wal_size = 256MB\n'
   } | own_file "$home/data/conf.append" && cat "$home/data/conf.append" >>"$home/data/postgresql.conf"
   if [ -n "$port" ]; then
     install -m 0600 "$cert" "$home/server.crt"
@@ -105,12 +113,19 @@ start() {
   fi
   pg_ctl "$home" --log="$home/server.log" --wait start
   trap - EXIT
+  [ -z "$owner" ] || watch_owner "$home" "$owner"
   socket=${home//\//%2F}${port:+:$port}
   printf 'export CLAUDEMESH_TEST_DATABASE_URL=postgres://claudemesh@%s/postgres\nexport CLAUDEMESH_TEST_POSTGRES=%s\n' \
     "$socket" "$home"
 }
 
 own_file() { cat >"$1" && own "$1"; }
+
+# A killed run cannot tidy up: somebody else does, within a second.
+watch_owner() { # home, pid
+  setsid bash -c 'while [ -d "$1/data" ] && kill -0 "$2" 2>/dev/null; do sleep 1; done
+    [ ! -d "$1/data" ] || exec "$0" stop "$1"' "$project/scripts/postgres.sh" "$1" "$2" </dev/null >/dev/null 2>&1 &
+}
 
 stop() { # home
   local inside

@@ -21,7 +21,7 @@ trap 'exit 143' TERM HUP
 # The stories run the programs, and cargo builds those of another crate only when told.
 cargo build --workspace --bins || exit
 if [ -z "${CLAUDEMESH_TEST_DATABASE_URL:-}" ]; then
-  started=$(scripts/postgres.sh start) || exit
+  started=$(scripts/postgres.sh start --owner $$) || exit
   eval "$started"
   server=$CLAUDEMESH_TEST_POSTGRES
 fi

@@ -16,6 +16,9 @@ use super::programs;
 /// Names the server that tests make their databases on.
 pub const SERVER: &str = "CLAUDEMESH_TEST_DATABASE_URL";
 
+/// Of PostgreSQL 15 and newer.
+const ORDER: &str = "LOCALE_PROVIDER icu ICU_LOCALE 'en' LOCALE 'C.UTF-8'";
+
 /// The address of the server's own database, from the environment.
 ///
 /// # Panics
@@ -42,12 +45,13 @@ impl Database {
         Self::create_on(&server_url())
     }
 
-    /// Makes an empty one on this server.
+    /// Makes an empty one on this server. Its letters are ordered as people do it, so that a text column of ours that
+    /// leaves the order to the database is noticed.
     #[must_use]
     pub fn create_on(server: &str) -> Self {
         static MADE: AtomicU32 = AtomicU32::new(0);
         let name = format!("cm_test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
-        let _ = rows(server, &format!("CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"));
+        let _ = rows(server, &format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8' {ORDER}"));
         Self { server: server.to_owned(), url: with_database(server, &name), name }
     }
 
@@ -150,7 +154,8 @@ impl Server {
     }
 
     fn start_with(words: &[&str], tls_port: Option<u16>) -> Self {
-        let said = script(&[&["start"], words].concat());
+        let owner = std::process::id().to_string();
+        let said = script(&[&["start", "--owner", &owner], words].concat());
         let value = |name: &str| {
             let line = said.lines().find_map(|line| line.strip_prefix(&format!("export {name}=")));
             line.unwrap_or_else(|| panic!("no {name} in: {said}")).to_owned()
