@@ -201,15 +201,15 @@ async fn a_first_start_that_was_cut_short_is_begun_anew(backend: Backend) {
     }
     let place = Place::with(dir, backend);
     if let Some(database) = &place.database {
-        // Its last statement fails: what came before it must go as well.
+        // Its very last row is refused: all that came before must go as well.
         database.rows(
-            "CREATE FUNCTION full_disk() RETURNS event_trigger LANGUAGE plpgsql AS \
-             $$ BEGIN IF tg_tag = 'CREATE INDEX' THEN RAISE disk_full; END IF; END $$; \
-             CREATE EVENT TRIGGER full_disk ON ddl_command_start EXECUTE FUNCTION full_disk();",
+            "CREATE FUNCTION refuse() RETURNS event_trigger LANGUAGE plpgsql AS \
+             $$ BEGIN ALTER TABLE member ADD CHECK (false); END $$; \
+             CREATE EVENT TRIGGER refuse ON ddl_command_end WHEN tag IN ('CREATE INDEX') EXECUTE FUNCTION refuse();",
         );
         let error = place.create(Some(first_owner())).await.unwrap_err();
         assert!(matches!(error, OpenError::Migrate { .. }), "{error}");
-        database.rows("DROP EVENT TRIGGER full_disk; DROP FUNCTION full_disk;");
+        database.rows("DROP EVENT TRIGGER refuse; DROP FUNCTION refuse;");
     }
     assert_eq!(place.inspect().await.unwrap(), DirState::Empty);
     place.create(Some(first_owner())).await.unwrap();
