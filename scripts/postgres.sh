@@ -123,7 +123,9 @@ own_file() { cat >"$1" && own "$1"; }
 
 # A killed run cannot tidy up: somebody else does, within a second.
 watch_owner() { # home, pid
-  setsid bash -c 'while [ -d "$1/data" ] && kill -0 "$2" 2>/dev/null; do sleep 1; done
+  # A zombie still has its number, and is gone all the same.
+  setsid bash -c 'lives() { local stat; read -r stat 2>/dev/null <"/proc/$1/stat" && [[ "${stat##*) }" != Z* ]]; }
+    while [ -d "$1/data" ] && lives "$2"; do sleep 1; done
     [ ! -d "$1/data" ] || exec "$0" stop "$1"' "$project/scripts/postgres.sh" "$1" "$2" </dev/null >/dev/null 2>&1 &
 }
 

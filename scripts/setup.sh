@@ -9,6 +9,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly MIN_NODE=18
 readonly MIN_PYTHON_MINOR=10
+# The first that makes databases with ICU's order, which the tests compare with.
+readonly MIN_POSTGRES=15
 PATH="$PATH:$PWD/.venv/bin:${HOME:-/root}/.cargo/bin"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -72,11 +74,14 @@ check_python() {
   have uv || python3 -c 'import ensurepip, venv' >/dev/null 2>&1 || packages+=(python3-venv)
 }
 
+postgres_major() { "$1" --version 2>/dev/null | sed -n 's/.* \([0-9][0-9]*\).*/\1/p'; }
+
 # The server that the store's tests run on. No cluster of the system's own is made or started for it.
 check_postgres() {
   local server
+  [ -z "${CLAUDEMESH_TEST_DATABASE_URL:-}" ] || return 0
   for server in "$(command -v initdb 2>/dev/null)" /usr/lib/postgresql/*/bin/initdb; do
-    [ -x "$server" ] && [ -x "${server%/*}/postgres" ] && return
+    [ -x "$server" ] && [ -x "${server%/*}/postgres" ] && [ "$(postgres_major "$server")" -ge "$MIN_POSTGRES" ] && return
   done
   packages+=(postgresql)
 }
@@ -89,14 +94,20 @@ without_cluster() { # word to run as another user...
     "$@" sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf
 }
 
+by_hand() {
+  local first=''
+  [[ " ${packages[*]} " != *" postgresql "* ]] ||
+    first="sudo apt-get install -y postgresql-common && sudo sed -i 's/^#* *create_main_cluster *=.*/create_main_cluster = false/' /etc/postgresql-common/createcluster.conf && "
+  printf '%s' "sudo apt-get update && ${first}sudo apt-get install -y ${packages[*]}"
+}
+
 install_packages() {
   [ "${#packages[@]}" -gt 0 ] || return 0
   local list="${packages[*]}" as=() log
   have apt-get || die "missing: $list; this system has no apt-get, so install them with its own package manager"
   if [ "$(id -u)" -ne 0 ]; then
     { have sudo && sudo -n true 2>/dev/null; } ||
-      die "missing: $list; they may not be installed from here without a password; type:" \
-        "sudo apt-get update && sudo apt-get install -y $list"
+      die "missing: $list; they may not be installed from here without a password; type:" "$(by_hand)"
     as=(sudo -n)
   fi
   say "installing $list with ${as[*]:+sudo }apt-get"
@@ -108,8 +119,7 @@ install_packages() {
   } >"$log" 2>&1 </dev/null; then
     tail -n 15 "$log" >&2
     rm -f "$log"
-    die "apt-get could not install $list (its words are above); put it right and try again, or type:" \
-      "sudo apt-get update && sudo apt-get install -y $list"
+    die "apt-get could not install $list (its words are above); put it right and try again, or type:" "$(by_hand)"
   fi
   rm -f "$log"
   # A distribution may be older than what we need: say so now and not in the middle of a deploy.
@@ -121,6 +131,12 @@ install_packages() {
   fi
   [[ " $list " != *" python3 "* ]] || python3 -c "import sys; sys.exit(sys.version_info < (3, $MIN_PYTHON_MINOR))" ||
     die "this system's python3 is $(python3 --version 2>&1): 3.$MIN_PYTHON_MINOR or newer is needed"
+  if [[ " $list " == *" postgresql "* ]]; then
+    packages=()
+    check_postgres
+    [ "${#packages[@]}" -eq 0 ] ||
+      die "this system's PostgreSQL is too old: $MIN_POSTGRES or newer is needed; or name a server of your own in CLAUDEMESH_TEST_DATABASE_URL"
+  fi
 }
 
 # ---- uv, in a folder of the project ------------------------------------------------------------------

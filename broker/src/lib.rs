@@ -111,12 +111,15 @@ async fn live(options: Options) -> Result<(), BrokerError> {
     let mut signals = Signals::listen()?;
     let listener = bind(options.config.listen)?;
     let metrics = Arc::new(Metrics::new()?);
-    let store = Store::open(&options.lock, options.config.database_url.as_ref()).await?;
-    store.measure(metrics.store.clone());
-    let at_rest =
-        vault::open(options.config.encryption_key.as_ref().map(SecretString::expose), options.lock.dir(), &store)
-            .await?;
-    let epoch = store.next_epoch().await?;
+    // A server that does not answer must not keep anybody from ending this.
+    let memory = tokio::select! {
+        memory = Memory::open(&options, &metrics) => memory?,
+        name = signals.next() => {
+            tracing::info!(signal = name, "stopping before the database was open");
+            return Ok(());
+        }
+    };
+    let Memory { store, at_rest, epoch, founded } = memory;
     let registry = Registry::new();
     let _watchdog = registry.watchdog(WatchdogConfig::default()).map_err(BrokerError::Watchdog)?;
     let runners = Runners::new(options.runners.iter().map(|runner| runner.name.clone()), &metrics);
@@ -140,6 +143,7 @@ async fn live(options: Options) -> Result<(), BrokerError> {
         max_message_bytes: usize::try_from(options.config.max_message_bytes).unwrap_or(usize::MAX),
         max_connections_per_mesh: usize::try_from(options.config.max_connections_per_mesh).unwrap_or(usize::MAX),
         behind_proxy: options.config.behind_proxy,
+        announced: AtomicBool::new(false),
         draining: Arc::new(AtomicBool::new(false)),
         sockets: AtomicUsize::new(0),
         started: Instant::now(),
@@ -150,39 +154,65 @@ async fn live(options: Options) -> Result<(), BrokerError> {
         runner_configs: options.runners,
         runners,
         meshes,
-        http,
+        http: http.clone(),
         listener,
         epoch,
         build: options.build,
     };
     let root = tree::tree(parts).start_root(tree::ROOT, &registry, None);
+    let take_along = options.take_runner_along.as_ref();
     tokio::select! {
         up = tokio::time::timeout(UP_WITHIN, root.ready()) => match up {
             Ok(Ok(())) => {}
             Ok(Err(reason)) => return Err(BrokerError::Ended(reason)),
-            Err(_) => return Err(BrokerError::Ended(root.shutdown().await)),
+            Err(_) => return Err(BrokerError::Ended(stop(&root, take_along).await)),
         },
         name = signals.next() => {
             tracing::info!(signal = name, "stopping before everything was up");
-            stop(&root, options.take_runner_along.as_ref()).await;
+            stop(&root, take_along).await;
             return Ok(());
         }
+        reason = store.fenced() => return Err(lost(reason, &root, take_along).await),
     }
     tracing::info!(%address, epoch, store = %store.id(), "up");
-    let founded = founded(&store).await?;
     (options.on_ready)(Started { address, founded });
+    http.announced.store(true, Ordering::Release);
     tokio::select! {
+        biased;
+        reason = store.fenced() => return Err(lost(reason, &root, take_along).await),
         name = signals.next() => tracing::info!(signal = name, "stopping"),
         reason = root.wait() => return Err(BrokerError::Ended(reason)),
-        reason = store.fenced() => {
-            // Another broker serves these meshes now. What still runs here must not go on beside it.
-            tracing::error!(reason, "stopping: the store belongs to another broker");
-            stop(&root, options.take_runner_along.as_ref()).await;
-            return Err(StoreError::Fenced { reason }.into());
-        }
     }
-    stop(&root, options.take_runner_along.as_ref()).await;
+    stop(&root, take_along).await;
     Ok(())
+}
+
+/// What a broker knows before anything of it runs.
+struct Memory {
+    store: Store,
+    at_rest: vault::AtRest,
+    epoch: u64,
+    founded: Vec<Founded>,
+}
+
+impl Memory {
+    /// Begins a life on the database.
+    async fn open(options: &Options, metrics: &Metrics) -> Result<Self, BrokerError> {
+        let store = Store::open(&options.lock, options.config.database_url.as_ref()).await?;
+        store.measure(metrics.store.clone());
+        let key = options.config.encryption_key.as_ref().map(SecretString::expose);
+        let at_rest = vault::open(key, options.lock.dir(), &store).await?;
+        let epoch = store.next_epoch().await?;
+        let founded = founded(&store).await?;
+        Ok(Self { store, at_rest, epoch, founded })
+    }
+}
+
+/// Another broker serves these meshes now. What still runs here must not go on beside it.
+async fn lost(reason: String, root: &supervision::Root, take_along: Option<&Arc<AtomicBool>>) -> BrokerError {
+    tracing::error!(reason, "stopping: the store belongs to another broker");
+    stop(root, take_along).await;
+    StoreError::Fenced { reason }.into()
 }
 
 async fn founded(store: &Store) -> Result<Vec<Founded>, StoreError> {
@@ -195,12 +225,13 @@ async fn founded(store: &Store) -> Result<Vec<Founded>, StoreError> {
     Ok(founded)
 }
 
-async fn stop(root: &supervision::Root, take_along: Option<&Arc<AtomicBool>>) {
+async fn stop(root: &supervision::Root, take_along: Option<&Arc<AtomicBool>>) -> ExitReason {
     if let Some(take_along) = take_along {
         take_along.store(true, Ordering::Release);
     }
     let reason = root.shutdown().await;
     tracing::info!(%reason, "down");
+    reason
 }
 
 /// Binds the port before the tree starts, so that a taken port is an error at the prompt.

@@ -27,13 +27,17 @@ pub(super) async fn live(http: web::Data<Http>) -> HttpResponse {
     }))
 }
 
-/// 200 once every fixed part of the tree runs and every link is up; else 503 and what it waits for.
+/// 200 once every fixed part of the tree runs, every link is up, and whoever started the broker was told; else 503 and
+/// what it waits for.
 pub(super) async fn ready(http: web::Data<Http>) -> HttpResponse {
     let mut waiting: Vec<String> = Vec::new();
     for root in http.registry.snapshot().roots {
         waiting.extend(root.children.iter().filter(|part| part.state != "running").map(|part| part.id.clone()));
     }
     waiting.extend(http.runners.all().filter(|link| !link.is_up()).map(|link| format!("runners/link:{}", link.name())));
+    if !http.announced.load(Ordering::Acquire) {
+        waiting.push("up".to_owned());
+    }
     let draining = http.draining.load(Ordering::Acquire);
     let body = json!({ "ready": waiting.is_empty() && !draining, "draining": draining, "waiting_for": waiting });
     if waiting.is_empty() && !draining {

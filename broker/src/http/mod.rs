@@ -52,6 +52,8 @@ pub struct Http {
     pub max_connections_per_mesh: usize,
     /// True behind a proxy that ends TLS and checks the names.
     pub behind_proxy: bool,
+    /// Whether whoever started the broker was told that it is up.
+    pub announced: AtomicBool,
     /// True from the moment the broker begins to end: no new work.
     pub draining: Arc<AtomicBool>,
     /// Sockets that are open.

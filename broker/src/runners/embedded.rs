@@ -35,6 +35,8 @@ const MUTE: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// What process lists show.
 const PROGRAM_NAME: &str = "claudemesh";
+/// Variables with secrets of ours: the runner needs none of them, and would keep them for longer than we live.
+const OUR_SECRETS: [&str; 4] = ["BROKER_ENCRYPTION_KEY", "CLAUDEMESH_OPERATOR_TOKEN", "DATABASE_URL", "RUNNER_TOKEN"];
 /// The runner's log file is begun anew above this size.
 const MAX_LOG_BYTES: u64 = 10 * 1024 * 1024;
 
@@ -177,7 +179,11 @@ async fn spawn(program: &Program, life: &Life) -> Result<Runner, String> {
     };
     let log = log_file(&program.data_dir).map_err(|error| format!("the runner's log file: {error}"))?;
     let err = log.try_clone().map_err(|error| format!("the runner's log file: {error}"))?;
-    let child = tokio::process::Command::new(exe)
+    let mut command = tokio::process::Command::new(exe);
+    for name in OUR_SECRETS {
+        command.env_remove(name);
+    }
+    let child = command
         .arg0(PROGRAM_NAME)
         .args(args)
         .stdin(Stdio::null())

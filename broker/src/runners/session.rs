@@ -30,6 +30,8 @@ use crate::config::RunnerUrl;
 const HANDSHAKE_STEP: Duration = Duration::from_secs(5);
 /// How often a socket that is not there yet is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// Room that is made for a read. The codec zeroes what is left of it at each.
+const READ_BYTES: usize = 32 * 1024;
 /// How often the runner is pinged.
 const PING_EVERY: Duration = Duration::from_secs(1);
 /// How often overdue calls are looked for.
@@ -78,8 +80,10 @@ impl Drop for HangUp<'_> {
 
 async fn connect(link: &Link, dialler: &Dialler, life: &Life) -> Result<Socket, String> {
     let stream = step("connecting", dial(&dialler.address)).await?.map_err(|error| error.to_string())?;
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MAX_FRAME_BYTES)).max_frame_size(Some(MAX_FRAME_BYTES));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BYTES)
+        .max_message_size(Some(MAX_FRAME_BYTES))
+        .max_frame_size(Some(MAX_FRAME_BYTES));
     let upgrade = tokio_tungstenite::client_async_with_config("ws://runner/link", stream, Some(config));
     let (mut socket, _) = step("the upgrade", upgrade).await?.map_err(|error| error.to_string())?;
     let runner = step("the handshake", shake_hands(&mut socket, dialler)).await??;

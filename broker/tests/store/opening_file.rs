@@ -8,6 +8,9 @@ use diesel::connection::SimpleConnection as _;
 use super::opening::{closed_database, content};
 use super::{Backend, Place, fixture};
 
+/// SQLite's, as it makes databases.
+const PAGE_BYTES: usize = 4_096;
+
 #[actix_rt::test]
 async fn a_second_life_without_closing_reads_the_log() {
     let fixture = fixture(Backend::Sqlite).await;
@@ -52,10 +55,14 @@ async fn h48_a_damaged_database_is_refused() {
     fs::write(&path, &whole[..whole.len() / 2]).unwrap();
     assert!(matches!(place.refusal().await, OpenError::Corrupt { .. }));
 
-    let mut damaged = whole.clone();
-    damaged[4_096..3 * 4_096].fill(0xa5);
-    fs::write(&path, &damaged).unwrap();
-    assert!(matches!(place.refusal().await, OpenError::Corrupt { .. }));
+    // The schema's pages, which every start reads; and the last page, which only a check of the whole finds.
+    let last = whole.len() - PAGE_BYTES;
+    for damage in [PAGE_BYTES..3 * PAGE_BYTES, last..whole.len()] {
+        let mut damaged = whole.clone();
+        damaged[damage].fill(0xa5);
+        fs::write(&path, &damaged).unwrap();
+        assert!(matches!(place.refusal().await, OpenError::Corrupt { .. }));
+    }
 
     fs::write(&path, &whole).unwrap();
     place.open().await.unwrap();

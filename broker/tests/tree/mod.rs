@@ -45,6 +45,7 @@ async fn the_brokers_tree_as_specified() {
         max_message_bytes: 1_024,
         max_connections_per_mesh: 1,
         behind_proxy: false,
+        announced: AtomicBool::new(false),
         draining: Arc::new(AtomicBool::new(false)),
         sockets: AtomicUsize::new(0),
         started: Instant::now(),

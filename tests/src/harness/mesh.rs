@@ -161,10 +161,6 @@ impl Mesh {
                 return Ok(Err(status));
             }
             match self.get("/health/ready") {
-                // The tree is up a moment before `up` has written down for its person where it is.
-                Ok(response) if response.status == 200 && !self.config().join("config.json").is_file() => {
-                    Err("ready, and no config.json yet".to_owned())
-                }
                 Ok(response) if response.status == 200 => Ok(Ok(())),
                 Ok(response) => Err(format!("{} {}", response.status, response.body)),
                 Err(error) => Err(error),
