@@ -10,7 +10,7 @@ use std::path::Path;
 pub(crate) use machine::Machine;
 use serde_json::{Map, Value, json};
 
-use crate::measured::{Compared, FIGURES, Measured};
+use crate::measured::{CPU, Compared, FIGURES, FLOOR, Measured, P50, RATE};
 use crate::options::Options;
 use crate::plan::Cell;
 use crate::starts::Starts;
@@ -20,6 +20,15 @@ use crate::stats::{Spread, spread};
 const IDLE_BYTES: f64 = 30e6;
 /// A second start, to ready.
 const START_MS: f64 = 100.0;
+/// A call without a text through the mesh, alone on its way, against the same through the empty chain.
+const P50_TO_CHAIN: f64 = 1.5;
+/// Calls without a text through the mesh, with [`MANY`] in flight.
+const CALLS_PER_SECOND: f64 = 25_000.0;
+/// Processor time of broker and runner for one of them.
+const CPU_US: f64 = 40.0;
+const MANY: usize = 64;
+/// The path that the aims are about.
+const MESH: &str = "mesh";
 
 /// All of it.
 pub(crate) struct Report<'a> {
@@ -37,14 +46,32 @@ pub(crate) struct Aim {
     pub(crate) name: &'static str,
     pub(crate) what: String,
     pub(crate) unit: &'static str,
-    pub(crate) bound: f64,
+    pub(crate) bound: Bound,
     pub(crate) measured: Spread,
+}
+
+/// On which side of it is better.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Bound {
+    pub(crate) fn value(self) -> f64 {
+        match self {
+            Self::AtMost(value) | Self::AtLeast(value) => value,
+        }
+    }
 }
 
 impl Aim {
     /// The median is within the bound.
     pub(crate) fn is_kept(&self) -> bool {
-        self.measured.median <= self.bound
+        match self.bound {
+            Bound::AtMost(most) => self.measured.median <= most,
+            Bound::AtLeast(least) => self.measured.median >= least,
+        }
     }
 }
 
@@ -55,6 +82,7 @@ impl Report<'_> {
         let mut aims = Vec::new();
         let mut aim = |name, what: &str, unit, bound, samples: &[f64]| {
             let measured = spread(samples);
+            let bound = Bound::AtMost(bound);
             aims.extend(measured.map(|measured| Aim { name, what: what.to_owned(), unit, bound, measured }));
         };
         aim("idle", "broker and runner, idle and without a service, PSS", "MB", IDLE_BYTES / 1e6, &together);
@@ -70,7 +98,34 @@ impl Report<'_> {
             let behind = bound(&recovery["tree_behind_ms"]["promise"]);
             aim("tree_behind", "a dead process still shown as running", "ms", behind, &all("tree_behind_ms"));
         }
+        aims.extend(self.speed());
         aims
+    }
+
+    /// What calls without a text cost; nothing where those were not measured.
+    fn speed(&self) -> impl Iterator<Item = Aim> {
+        let cell = |in_flight| {
+            let wanted = |cell: &Cell| cell.payload == 0 && cell.in_flight == in_flight;
+            self.measured.cells.iter().find(|(cell, _)| wanted(cell)).map(|(_, compared)| compared)
+        };
+        let of = |in_flight, figure| cell(in_flight).and_then(|compared: &Compared| compared.figure(MESH, figure));
+        let floor = cell(1).and_then(|compared| compared.figure(FLOOR, P50)).map(|floor| floor.median);
+        let to_chain = of(1, P50).zip(floor).map(|(Spread { median, min, max }, floor)| Spread {
+            median: median / floor,
+            min: min / floor,
+            max: max / floor,
+        });
+        let aim = |name, what: &str, unit, bound, measured: Option<Spread>| {
+            measured.map(|measured| Aim { name, what: what.to_owned(), unit, bound, measured })
+        };
+        let most = Bound::AtMost;
+        [
+            aim("p50", "p50 of a call, 1 in flight, to the empty chain's", "×", most(P50_TO_CHAIN), to_chain),
+            aim("rate", "calls, 64 in flight", "/s", Bound::AtLeast(CALLS_PER_SECOND), of(MANY, RATE)),
+            aim("cpu", "broker and runner for a call, 64 in flight, CPU", "µs", most(CPU_US), of(MANY, CPU)),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 
@@ -95,7 +150,7 @@ pub(crate) fn document(report: &Report<'_>) -> Value {
     let cells: Vec<Value> = measured.cells.iter().map(|(cell, compared)| of_cell(cell, compared)).collect();
     let aims = report.aims().into_iter().map(|aim| {
         let Spread { median, min, max } = aim.measured;
-        let (bound, unit, is_kept) = (aim.bound, aim.unit, aim.is_kept());
+        let (bound, unit, is_kept) = (aim.bound.value(), aim.unit, aim.is_kept());
         let measured = json!({ "median": median, "min": min, "max": max });
         (aim.name.to_owned(), json!({ "bound": bound, "unit": unit, "measured": measured, "kept": is_kept }))
     });

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use super::{Aim, Report, markers};
+use super::{Aim, Bound, Report, markers};
 use crate::measured::{CPU, Compared, FLOOR, Measured, P50, P99, RATE, between_kib};
 use crate::stats::{Spread, spread};
 
@@ -69,12 +69,17 @@ fn facts(report: &Report<'_>) -> String {
 }
 
 fn aims(aims: &[Aim]) -> String {
-    let mut text = "| | at most | median | min–max | |\n|---|---|---|---|---|\n".to_owned();
+    let mut text = "| | aim | median | min–max | |\n|---|---|---|---|---|\n".to_owned();
     for aim in aims {
         let Aim { what, unit, bound, measured, .. } = aim;
         let Spread { median, min, max } = measured;
         let word = if aim.is_kept() { "kept" } else { "**BROKEN**" };
-        let _ = writeln!(text, "| {what} | {bound} {unit} | {median:.1} {unit} | {min:.1}–{max:.1} | {word} |");
+        let bound = match bound {
+            Bound::AtMost(most) => format!("≤ {}", grouped(*most)),
+            Bound::AtLeast(least) => format!("≥ {}", grouped(*least)),
+        };
+        let [median, min, max] = [*median, *min, *max].map(grouped);
+        let _ = writeln!(text, "| {what} | {bound} {unit} | {median} {unit} | {min}–{max} | {word} |");
     }
     text
 }
@@ -147,8 +152,11 @@ fn mb(kib: f64) -> String {
     format!("{:.1}", kib * 1_024.0 / 1e6)
 }
 
-/// A number as one reads it: small ones with a decimal, large ones in groups of three.
+/// A number as one reads it: small ones with decimals, large ones in groups of three.
 fn grouped(number: f64) -> String {
+    if number < 10.0 {
+        return format!("{number:.2}");
+    }
     if number < 100.0 {
         return format!("{number:.1}");
     }
@@ -214,11 +222,12 @@ mod tests {
             ("start_after_kill", 300.0, false),
             ("recovery", 30.0, true),
             ("tree_behind", 21.0, false),
+            ("p50", 2.5, false),
         ];
         assert_eq!(kept, expected);
         let text = aims(&report.aims());
-        assert!(text.contains("| 100 ms | 99.0 ms | 98.0–101.0 | kept |"), "{text}");
-        assert!(text.contains("| 100 ms | 300.0 ms | 300.0–300.0 | **BROKEN** |"), "{text}");
+        assert!(text.contains("| ≤ 100 ms | 99.0 ms | 98.0–101 | kept |"), "{text}");
+        assert!(text.contains("| ≤ 100 ms | 300 ms | 300–300 | **BROKEN** |"), "{text}");
     }
 
     #[test]
@@ -238,6 +247,6 @@ mod tests {
 
     #[test]
     fn numbers_are_grouped() {
-        assert_eq!([1_234_567.0, 999.6, 99.94, 100.0].map(grouped), ["1,234,567", "1,000", "99.9", "100"]);
+        assert_eq!([1_234_567.0, 999.6, 99.94, 100.0, 1.5].map(grouped), ["1,234,567", "1,000", "99.9", "100", "1.50"]);
     }
 }
