@@ -54,8 +54,9 @@ pub enum DatabaseUrlError {
     /// What follows the scheme cannot be read.
     #[error(
         "cannot be read as postgres://user:password@host:port/database?option=value; in a password, what is not a \
-         letter or a digit is written with a percent sign (@ is %40), and of the options only those of a PostgreSQL \
-         URL are known"
+         letter or a digit is written with a percent sign (@ is %40, and the one before the host is the only @ that \
+         stays), a host is an address or a name of letters, digits, dots and dashes, and of the options only those of \
+         a PostgreSQL URL are known"
     )]
     Malformed,
     /// No host, and there is no default for it.
@@ -110,14 +111,18 @@ impl FromStr for DatabaseUrl {
         if text.len() > MAX_URL_BYTES {
             return Err(DatabaseUrlError::TooLong);
         }
-        if !SCHEMES.iter().any(|scheme| text.starts_with(scheme)) {
-            return Err(DatabaseUrlError::Scheme);
+        let rest = SCHEMES.iter().find_map(|scheme| text.strip_prefix(scheme)).ok_or(DatabaseUrlError::Scheme)?;
+        if !one_meaning(rest) {
+            return Err(DatabaseUrlError::Malformed);
         }
         let Options { url, mode, roots, said } = take_options(text)?;
         // The driver's own words may hold a piece of the text.
         let config: Config = url.expose().parse().map_err(|_| DatabaseUrlError::Malformed)?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(DatabaseUrlError::Host);
+        }
+        if !config.get_hosts().iter().all(is_host) {
+            return Err(DatabaseUrlError::Malformed);
         }
         if config.get_dbname().is_none_or(str::is_empty) {
             return Err(DatabaseUrlError::Database);
@@ -136,6 +141,26 @@ impl fmt::Display for DatabaseUrl {
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("DatabaseUrl").field(&self.shown).finish()
+    }
+}
+
+/// Whether it can be told where user and password end. The driver ends them at the first `@`, whatever is before it: a
+/// second one may be a password's, whose rest would be taken for host and database, shown, and looked up by name.
+fn one_meaning(rest: &str) -> bool {
+    match rest.split_once('@') {
+        Some((user, rest)) => !user.contains(['/', '?']) && !rest.contains('@'),
+        None => true,
+    }
+}
+
+/// Whether it is one: nothing else is looked up by name.
+fn is_host(host: &Host) -> bool {
+    match host {
+        Host::Unix(_) => true,
+        Host::Tcp(name) => {
+            let letters = |name: &str| name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+            name.parse::<IpAddr>().is_ok() || (!name.is_empty() && letters(name))
+        }
     }
 }
 
@@ -308,9 +333,30 @@ mod tests {
         let url: DatabaseUrl = "postgres://ada:hunter2@h/mesh?sslmode=disable&options=-c%20a=b".parse().unwrap();
         assert_eq!(url.to_string(), "postgres://ada@h/mesh?sslmode=disable");
         // What cannot be read is not repeated: it may be a piece of a password.
-        for broken in ["postgres://ada:x@h/d?hunter2=1", "postgres://ada:hunter2@h:port/d", "postgres://ada:hunter2"] {
-            let error = broken.parse::<DatabaseUrl>().unwrap_err();
-            assert!(!format!("{error} {error:?}").contains("ter2"), "{error:?}");
+        for broken in [
+            "postgres://ada:x@h/d?hunter2=1",
+            "postgres://ada:hunter2@h:port/d",
+            "postgres://ada:hunter2",
+            // An `@` too many: what follows the first one is not host, database and options.
+            "postgres://ada:hun@ter2@db/mesh",
+            "postgres://ada:hun@ter2/x@db/mesh",
+            "postgres://ada:hun@ter2/x?options=y@db/mesh",
+            "postgres://h/d?user=ada&password=hun@ter2/x",
+            "postgres://ada:1/d?sslrootcert=/hunter2@db/mesh",
+            "postgres://ada:hun/ter2@db/mesh",
+            // What is no host's name is not looked up.
+            "postgres://ada:x@hun%40ter2/mesh",
+            "postgres://ada:x@hun!ter2/mesh",
+            "postgres://ada:x@:5433/hunter2",
+            "postgres:///mesh?host=hun%20ter2",
+        ] {
+            let error = broken.parse::<DatabaseUrl>().map(|url| url.to_string()).expect_err(broken);
+            assert_eq!(error, DatabaseUrlError::Malformed, "{broken}");
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("ter2") && said.contains("@ is %40"), "{said}");
         }
+        let url: DatabaseUrl = "postgres://ada:hun%40ter2%2F%3F@db-1.my_net/mesh".parse().unwrap();
+        assert_eq!(url.to_string(), "postgres://ada@db-1.my_net/mesh");
+        assert_eq!(url.driver_config().unwrap().get_password(), Some(b"hun@ter2/?".as_slice()));
     }
 }
