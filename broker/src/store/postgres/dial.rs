@@ -10,6 +10,7 @@ use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
+use tokio_postgres::config::TargetSessionAttrs;
 use tokio_postgres::{Config, NoTls};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -97,8 +98,12 @@ impl Server {
     }
 }
 
-/// Limits where the address says none.
+/// Limits where the address says none, and of several hosts the one that takes writes: the driver would settle on the
+/// first that answers, a standby too.
 fn limit(config: &mut Config) {
+    if config.get_target_session_attrs() == TargetSessionAttrs::Any {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     if config.get_connect_timeout().is_none() {
         config.connect_timeout(CONNECT_WITHIN);
     }
@@ -180,4 +185,25 @@ pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn of_several_hosts_the_one_that_writes_is_taken() {
+        let limited = |url: &str| {
+            let url: DatabaseUrl = url.parse().unwrap();
+            Server::new(&url).unwrap().config.get_target_session_attrs()
+        };
+        assert_eq!(limited("postgres://u@127.0.0.1,127.0.0.2/d"), TargetSessionAttrs::ReadWrite);
+        assert_eq!(limited("postgres://u@localhost/d"), TargetSessionAttrs::ReadWrite);
+        assert_eq!(limited("postgres://u@localhost/d?target_session_attrs=any"), TargetSessionAttrs::ReadWrite);
+        // Whoever asks for another kind gets that, and the server's refusal to write.
+        let read_only = limited("postgres://u@localhost/d?target_session_attrs=read-only");
+        assert_eq!(read_only, TargetSessionAttrs::ReadOnly);
+    }
 }
