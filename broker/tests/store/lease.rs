@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use broker::store::first_start::DirState;
 use broker::store::{OpenError, Store, StoreError};
+use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
 use tokio::time::timeout;
 
 use super::{Backend, Fixture, NOW, Place, event, fixture};
@@ -13,6 +15,19 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// What `pg_locks` shows of the lease.
 const HELD: &str = "SELECT count(*) AS number FROM pg_locks JOIN pg_database ON pg_database.oid = database \
                     WHERE datname = current_database() AND locktype = 'advisory' AND granted";
+
+/// The advisory lock that is the lease. Brokers of all versions have to agree on it.
+const LEASE_KEY: i64 = 0x636c_6d65_7368_0001;
+
+impl Place {
+    /// A session of another program, in which this was said. It ends with what is returned.
+    async fn session(&self, sql: &str) -> AsyncPgConnection {
+        let url = self.database.as_ref().unwrap().url();
+        let mut session = AsyncPgConnection::establish(url).await.unwrap();
+        session.batch_execute(sql).await.unwrap();
+        session
+    }
+}
 
 impl Fixture {
     /// Another broker on another machine: a directory of its own, the same database.
@@ -45,10 +60,15 @@ async fn h48_a_database_in_use_is_refused_to_a_second_broker() {
 #[actix_rt::test]
 async fn h48_a_first_start_beside_another_is_refused_too() {
     let place = Place::new(Backend::Postgres);
+    let other = place.session(&format!("SELECT pg_advisory_lock({LEASE_KEY})")).await;
+    assert_eq!(place.inspect().await.unwrap(), DirState::Empty);
+    let error = place.create(None).await.expect_err("two first starts on one database");
+    assert!(matches!(error, OpenError::InUse { .. }), "{error}");
+    assert_eq!(place.inspect().await.unwrap(), DirState::Empty);
+    // The one that waited finds what the other has made meanwhile.
+    drop(other);
     place.create(None).await.unwrap();
-    let store = place.open().await.unwrap();
     assert!(matches!(place.create(None).await, Err(OpenError::Exists(_))));
-    drop(store);
 }
 
 #[actix_rt::test]
