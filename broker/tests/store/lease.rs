@@ -72,6 +72,19 @@ async fn h48_a_first_start_beside_another_is_refused_too() {
 }
 
 #[actix_rt::test]
+async fn a_database_that_another_program_locks_is_refused_in_bounded_time() {
+    let place = Place::new(Backend::Postgres);
+    place.create(None).await.unwrap();
+    let other = place.session("BEGIN; LOCK TABLE meta IN ACCESS EXCLUSIVE MODE").await;
+    let opened = timeout(DEADLINE, place.open()).await.expect("it waits without end");
+    let OpenError::Database { step, source, .. } = opened.expect_err("it read a locked table") else { panic!() };
+    assert_eq!(step, "read");
+    assert!(source.to_string().contains("lock timeout"), "{source}");
+    drop(other);
+    place.open().await.unwrap();
+}
+
+#[actix_rt::test]
 async fn the_lease_is_taken_again_after_a_lost_session() {
     let fixture = fixture(Backend::Postgres).await;
     let store = &fixture.store;

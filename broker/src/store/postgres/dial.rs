@@ -141,6 +141,12 @@ pub(super) async fn settle(connection: &mut AsyncPgConnection, role: Role) -> Qu
     connection.batch_execute(&settings).await
 }
 
+/// Lets statements take their time until [`settle`] says otherwise: a migration may take longer than a statement of
+/// every day. The wait for somebody else's lock stays as short.
+pub(super) async fn unhurried(connection: &mut AsyncPgConnection) -> QueryResult<()> {
+    connection.batch_execute("SET statement_timeout = 0").await
+}
+
 /// A TLS client that asks for a certificate by these authorities, or by the system's, for the host's name.
 fn verifying(roots: Option<&Path>) -> Result<ClientConfig, String> {
     let mut trusted = RootCertStore::empty();

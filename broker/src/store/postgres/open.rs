@@ -2,7 +2,7 @@
 //!
 //! **Contract.** As on SQLite: everything is looked at, in a transaction that cannot write, before anything is
 //! changed; and a database is born complete or not at all, here in one transaction. Whoever changes something holds
-//! the lease.
+//! the lease. No step waits without end for what another program holds: a session has its limits from the beginning.
 
 use diesel::connection::Connection as _;
 use diesel::pg::Pg;
@@ -44,24 +44,24 @@ impl Opened {
 /// Looks whether there is a database of anybody, and changes nothing.
 pub(in crate::store) async fn inspect(url: &DatabaseUrl) -> Result<DirState, OpenError> {
     let server = Server::new(url)?;
-    let mut connection = connect(&server).await?;
+    let mut connection = connect(&server, Role::Reader).await?;
     state(&mut connection, &server.which()).await
 }
 
 /// Takes the lease, checks the database, and brings its schema up to date.
 pub(in crate::store) async fn open(url: &DatabaseUrl) -> Result<Opened, OpenError> {
     let server = Server::new(url)?;
-    let mut connection = connect(&server).await?;
+    let mut connection = connect(&server, Role::Writer).await?;
     hold(&mut connection, &server).await?;
     let (store, epoch) = check(&mut connection, &server.which()).await?;
     let which = server.which();
+    dial::unhurried(&mut connection).await.map_err(|error| refused("prepare", &which, error))?;
     let mut connection = blocking(connection, which.clone(), move |connection| {
         let done = connection.run_pending_migrations(MIGRATIONS).map(drop);
         done.map_err(|source| OpenError::Migrate { database: which, source })
     })
     .await?
     .0;
-    // Only now: a migration may take longer than a statement of every day.
     let settled = dial::settle(&mut connection, Role::Writer).await;
     settled.map_err(|error| refused("prepare", &server.which(), error))?;
     Ok(Opened { server, connection, lease: Lease::new(store, epoch) })
@@ -71,11 +71,12 @@ pub(in crate::store) async fn open(url: &DatabaseUrl) -> Result<Opened, OpenErro
 pub(in crate::store) async fn create(url: &DatabaseUrl, owner: Option<FirstOwner>) -> Result<Born, OpenError> {
     let server = Server::new(url)?;
     let which = server.which();
-    let mut connection = connect(&server).await?;
+    let mut connection = connect(&server, Role::Writer).await?;
     hold(&mut connection, &server).await?;
     if state(&mut connection, &which).await? == DirState::Database {
         return Err(OpenError::Exists(which));
     }
+    dial::unhurried(&mut connection).await.map_err(|error| refused("prepare", &which, error))?;
     let made = blocking(connection, which.clone(), move |connection| {
         connection
             .transaction(|connection| {
@@ -88,9 +89,12 @@ pub(in crate::store) async fn create(url: &DatabaseUrl, owner: Option<FirstOwner
     Ok(made.await?.1)
 }
 
-async fn connect(server: &Server) -> Result<AsyncPgConnection, OpenError> {
+async fn connect(server: &Server, role: Role) -> Result<AsyncPgConnection, OpenError> {
     let connected = server.connect().await;
-    connected.map_err(|source| OpenError::Unreachable { database: server.which(), source })
+    let mut connection = connected.map_err(|source| OpenError::Unreachable { database: server.which(), source })?;
+    let settled = dial::settle(&mut connection, role).await;
+    settled.map_err(|error| refused("prepare", &server.which(), error))?;
+    Ok(connection)
 }
 
 async fn hold(connection: &mut AsyncPgConnection, server: &Server) -> Result<(), OpenError> {
