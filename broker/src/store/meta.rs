@@ -7,7 +7,7 @@ use diesel_async::RunQueryDsl;
 
 use super::column::storable;
 use super::error::StoreError;
-use super::pool::Store;
+use super::pool::{Pool, Store};
 use super::schema::meta;
 
 impl Store {
@@ -32,13 +32,24 @@ impl Store {
         u64::try_from(epoch).map_err(|_| StoreError::not_found("epoch", epoch))
     }
 
-    /// Asks a reader and the writer for a sign of life. A lease that was lost is noticed here at the latest.
+    /// Asks a reader and the writer for a sign of life. A lease that was lost, and a database that was replaced, are
+    /// noticed here at the latest.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         self.list_meshes().await?;
-        writing!(self, "ask for a sign of life", |conn| {
-            meta::table.select(meta::epoch).first::<i64>(conn).await?;
-            Ok(())
-        })
+        let inner = Arc::clone(&self.inner);
+        let asked = self.run("ask for a sign of life", async move {
+            match &inner.pool {
+                Pool::Sqlite(pool) => {
+                    let mut connection = pool.writer().await?;
+                    let asked = connection.immediate_transaction(async move |conn| {
+                        Ok::<_, StoreError>(meta::table.select(meta::epoch).first::<i64>(conn).await?)
+                    });
+                    asked.await.map(drop)
+                }
+                Pool::Postgres(pool) => pool.probe().await,
+            }
+        });
+        asked.await
     }
 
     /// The text sealed under the at-rest key at its first use; `None` while nothing was ever sealed.

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use broker::store::first_start::DirState;
-use broker::store::{OpenError, Store, StoreError};
+use broker::store::{OpenError, Store, StoreError, StoreId, keeper};
 use diesel_async::{AsyncConnection as _, AsyncPgConnection, SimpleAsyncConnection as _};
+use supervision::{Intensity, Registry, Root, Strategy, Supervisor};
 use tokio::time::timeout;
 
 use super::{Backend, Fixture, NOW, Place, event, fixture};
@@ -19,6 +20,12 @@ const HELD: &str = "SELECT count(*) AS number FROM pg_locks JOIN pg_database ON 
 /// The advisory lock that is the lease. Brokers of all versions have to agree on it.
 const LEASE_KEY: i64 = 0x636c_6d65_7368_0001;
 
+/// Lets an event's row release the lease inside the very session that writes it.
+const RELEASE_ON_EVENT: &str = "CREATE FUNCTION release() RETURNS trigger LANGUAGE plpgsql AS $$ \
+                                BEGIN PERFORM pg_advisory_unlock_all(); RETURN NEW; END $$; \
+                                CREATE TRIGGER release BEFORE INSERT ON service_event \
+                                FOR EACH ROW EXECUTE FUNCTION release()";
+
 impl Place {
     /// A session of another program, in which this was said. It ends with what is returned.
     async fn session(&self, sql: &str) -> AsyncPgConnection {
@@ -30,6 +37,12 @@ impl Place {
 }
 
 impl Fixture {
+    /// A keeper, who asks the store for a sign of life at once.
+    fn keeper(&self) -> Root {
+        let tree = Supervisor::new(Strategy::OneForOne, Intensity { max_restarts: 0, within: Duration::from_secs(1) });
+        tree.child(keeper::child(&self.store)).start_root("test", &Registry::new(), None)
+    }
+
     /// Another broker on another machine: a directory of its own, the same database.
     async fn second_broker(&self) -> Result<Store, OpenError> {
         let place = Place::new(Backend::Sqlite);
@@ -145,4 +158,51 @@ async fn a_database_that_was_replaced_fences_its_broker() {
     fixture.place.database.as_ref().unwrap().end_sessions();
     let fenced = async { while !matches!(fixture.store.next_epoch().await, Err(StoreError::Fenced { .. })) {} };
     timeout(DEADLINE, fenced).await.unwrap();
+}
+
+#[actix_rt::test]
+async fn a_database_that_is_replaced_under_a_living_session_fences_its_broker() {
+    let another = format!("UPDATE meta SET store_id = '{}'", StoreId::new());
+    for replaced in ["UPDATE meta SET epoch = 0", &another] {
+        let fixture = fixture(Backend::Postgres).await;
+        fixture.store.next_epoch().await.unwrap();
+        fixture.place.change(replaced);
+        // Nobody writes, and no session is lost: the keeper notices.
+        let root = fixture.keeper();
+        let reason = timeout(DEADLINE, fixture.store.fenced()).await.expect(replaced);
+        assert!(reason.contains("another broker has lived on the database"), "{reason}");
+        assert!(matches!(fixture.store.next_epoch().await, Err(StoreError::Fenced { .. })));
+        root.shutdown().await;
+    }
+}
+
+#[actix_rt::test]
+async fn a_lock_that_left_the_session_is_taken_again_while_it_is_free() {
+    let fixture = fixture(Backend::Postgres).await;
+    fixture.place.change(RELEASE_ON_EVENT);
+    fixture.store.append_event(event(&fixture.first, "s", 1)).await.unwrap();
+    assert_eq!(fixture.place.number(HELD), 0, "the session still has it");
+    let root = fixture.keeper();
+    let taken = async {
+        while fixture.place.number(HELD) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, taken).await.unwrap();
+    assert!(matches!(fixture.second_broker().await, Err(OpenError::InUse { .. })));
+    assert_eq!(fixture.store.next_epoch().await.unwrap(), 1);
+    root.shutdown().await;
+}
+
+#[actix_rt::test]
+async fn a_lock_that_left_the_session_for_another_fences() {
+    let fixture = fixture(Backend::Postgres).await;
+    fixture.place.change(RELEASE_ON_EVENT);
+    fixture.store.append_event(event(&fixture.first, "s", 1)).await.unwrap();
+    let _second = fixture.second_broker().await.unwrap();
+    let root = fixture.keeper();
+    let reason = timeout(DEADLINE, fixture.store.fenced()).await.unwrap();
+    assert!(reason.contains(&format!("process {}", std::process::id())), "{reason}");
+    assert!(matches!(fixture.store.next_epoch().await, Err(StoreError::Fenced { .. })));
+    root.shutdown().await;
 }

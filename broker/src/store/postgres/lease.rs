@@ -5,7 +5,9 @@
 //! database is as it left it: the same store, at the epoch of this very broker. If not, another broker has lived
 //! here meanwhile. Then this one is *fenced*, for good: nothing it knows is sure any more, and it has to end.
 //!
-//! What commits while the lease is lost? Nothing: writing needs the session that holds it.
+//! What commits while the lease is lost? Nothing: writing needs the session that holds it. A lock that left the session
+//! (a pooler between hands sessions around, somebody unlocked) and a database that was replaced under it are noticed
+//! when the keeper asks next: [`Lease::confirm`].
 
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, PoisonError};
@@ -18,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::store::column::StoreId;
+use crate::store::error::StoreError;
 use crate::store::schema::meta;
 
 /// The advisory lock's number. The server keeps these apart by database, so one number serves all.
@@ -89,24 +92,77 @@ impl Lease {
     /// Takes the lock for a new session of the same broker, and looks whether somebody was here.
     pub(super) async fn take_again(&self, connection: &mut AsyncPgConnection) -> Result<(), String> {
         let held = take(connection, LEASE_WAIT).await.map_err(|error| error.to_string())?;
-        let found: (StoreId, i64) =
-            meta::table.select((meta::store_id, meta::epoch)).first(connection).await.map_err(|e| e.to_string())?;
-        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if found.0 != self.store || !own.contains(&found.1) {
-            let reason = format!(
-                "another broker has lived on the database: it is store {} at epoch {}, and this broker is epoch {} of {}",
-                found.0,
-                found.1,
-                own.end(),
-                self.store
-            );
-            tracing::error!(reason, "the lease on the database is lost");
-            self.lost.send_replace(Some(reason.clone()));
-            return Err(reason);
-        }
+        let found = identity(connection).await.map_err(|error| error.to_string())?;
+        self.compare(&found)?;
         // Perhaps our own last session, which the server has not yet given up. Time will tell.
         held.map_err(|holder| format!("the lease on the database is held by another session ({holder})"))
     }
+
+    /// Looks whether the writer's session still has the lock, and the database is as this broker left it. A lock that is
+    /// gone and free is taken again; one that somebody else has fences, as a database does that is another.
+    pub(super) async fn confirm(&self, connection: &mut AsyncPgConnection) -> Result<(), StoreError> {
+        let fenced = |reason| StoreError::Fenced { reason };
+        // In one transaction, so that both answers are of one session, whatever is between.
+        let mut transaction = connection.build_transaction();
+        let asked = transaction.run(async |connection| {
+            let found = identity(connection).await?;
+            Ok::<_, diesel::result::Error>((found, is_held(connection).await?))
+        });
+        let (found, held) = asked.await?;
+        self.compare(&found).map_err(fenced)?;
+        if held {
+            return Ok(());
+        }
+        // Our session lives, so its lock is nobody's remains: who has it now is another.
+        if let Err(holder) = take(connection, Duration::ZERO).await? {
+            let reason = format!("the lease on the database left this broker's session, and {holder} has it");
+            return Err(fenced(self.lose(reason)));
+        }
+        tracing::warn!(
+            "the lease on the database had left this broker's session, and was taken again: \
+             nothing may be between that hands sessions around, and nobody may unlock it"
+        );
+        self.compare(&identity(connection).await?).map_err(fenced)
+    }
+
+    /// Whether a database that was found so is still ours; else it is lost, and why.
+    fn compare(&self, (store, epoch): &(StoreId, i64)) -> Result<(), String> {
+        let own = self.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if *store == self.store && own.contains(epoch) {
+            return Ok(());
+        }
+        Err(self.lose(format!(
+            "another broker has lived on the database: it is store {store} at epoch {epoch}, and this broker is \
+             epoch {} of {}",
+            own.end(),
+            self.store
+        )))
+    }
+
+    /// Loses it for good.
+    fn lose(&self, reason: String) -> String {
+        tracing::error!(reason, "the lease on the database is lost");
+        self.lost.send_replace(Some(reason.clone()));
+        reason
+    }
+}
+
+/// Which store the database is, and at which epoch.
+async fn identity(connection: &mut AsyncPgConnection) -> QueryResult<(StoreId, i64)> {
+    meta::table.select((meta::store_id, meta::epoch)).first(connection).await
+}
+
+/// Whether this session has the lock.
+async fn is_held(connection: &mut AsyncPgConnection) -> QueryResult<bool> {
+    let answer: Taken = diesel::sql_query(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = pg_backend_pid() \
+         AND locktype = 'advisory' AND granted AND objsubid = 1 \
+         AND (classid::bigint << 32) | objid::bigint = $1) AS taken",
+    )
+    .bind::<BigInt, _>(LEASE_KEY)
+    .get_result(connection)
+    .await?;
+    Ok(answer.taken)
 }
 
 /// Takes the lock for this session, waiting at most `wait`; else says who has it.

@@ -76,6 +76,13 @@ impl PostgresPool {
         &self.lease
     }
 
+    /// Asks the writer for a sign of life, and whether it still has the lease on the same database.
+    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+        let mut connection = self.writer().await?;
+        let answer = self.lease.confirm(&mut connection).await;
+        judged(&mut connection, answer)
+    }
+
     /// Lets go of the lease, so that the next broker need not wait until the server has noticed our end.
     pub(super) async fn close(&self) -> Result<(), StoreError> {
         let mut connection = self.writer().await?;
