@@ -61,13 +61,16 @@ async fn a_hundred_writers_on_four_threads_all_get_their_turn(backend: Backend) 
 
 async fn a_caller_that_goes_away_does_not_take_its_operation_along(backend: Backend) {
     let fixture = fixture(backend).await;
+    let mut in_the_middle = 0;
     for at in 0..50 {
         let slug = format!("m{at}");
         let mut asked = Box::pin(fixture.store.create_mesh_with_owner(new_mesh(&slug), NOW));
-        assert!(poll!(&mut asked).is_pending());
+        in_the_middle += usize::from(poll!(&mut asked).is_pending());
         drop(asked);
         until_mesh(&fixture.store, &slug).await;
     }
+    // On a busy machine the store may be done before it is asked how far it is, but hardly ever.
+    assert!(in_the_middle > 0);
     let meshes = fixture.store.list_meshes().await.unwrap();
     for mesh in meshes.iter().filter(|mesh| mesh.slug != "default") {
         let members = fixture.store.list_members(&mesh.id).await.unwrap();
@@ -81,8 +84,16 @@ async fn an_arbiter_that_stops_takes_no_connection_along(backend: Backend) {
     let (store, first) = (fixture.store.clone(), fixture.first.clone());
     let (begun, has_begun) = tokio::sync::oneshot::channel();
     arbiter.spawn(async move {
-        let mut asked = Box::pin(store.append_event(event(&first, "s", 1)));
-        assert!(poll!(&mut asked).is_pending());
+        // As above: one that is not done yet.
+        let mut at = 0;
+        let asked = loop {
+            at += 1;
+            let mut asked = Box::pin(store.append_event(event(&first, "s", at)));
+            if poll!(&mut asked).is_pending() {
+                break asked;
+            }
+            assert!(at < 50);
+        };
         begun.send(()).unwrap();
         asked.await.unwrap();
     });
