@@ -35,3 +35,19 @@ impl Kind {
         }
     }
 }
+
+/// Writes metrics down as constants, with the prefix that all of their names have.
+#[macro_export]
+macro_rules! families {
+    ($prefix:literal, $($const:ident = $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $const: $crate::Family = $crate::Family {
+                name: concat!($prefix, $name),
+                kind: $kind,
+                labels: &[$($label),*],
+                help: $help,
+            };
+        )+
+    };
+}

@@ -41,17 +41,7 @@ pub const ALL: &[Family] = &[
     LIMIT_REFUSED,
 ];
 
-macro_rules! families {
-    ($($const:ident = $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)+) => {
-        $(
-            #[doc = $help]
-            pub const $const: Family =
-                Family { name: concat!("claudemesh_broker_", $name), kind: $kind, labels: &[$($label),*], help: $help };
-        )+
-    };
-}
-
-families! {
+meter::families! { "claudemesh_broker_",
     BUILD_INFO = Kind::Gauge, "build_info", ["version"], "Always 1; the version is the label.";
     EPOCH = Kind::Gauge, "epoch", [], "The number of this start within its store.";
     DRAINING = Kind::Gauge, "draining", [], "1 from the moment the broker takes no new work.";

@@ -11,7 +11,8 @@ use protocol::link::ServiceState;
 
 use super::{Front, routes};
 use crate::link::Ports;
-use crate::metrics::{Isolation, Metrics, family};
+use crate::metrics::{Metrics, family};
+use crate::process::Level;
 
 /// What is read when somebody asks.
 pub struct Gauges {
@@ -27,7 +28,7 @@ pub struct Gauges {
     builds_running: Gauge,
     builds_waiting: Gauge,
     services: Vec<(ServiceState, Gauge)>,
-    processes: GaugesOf<Isolation>,
+    processes: GaugesOf<Level>,
     nodes: Nodes,
     endings: Endings,
 }
@@ -70,7 +71,7 @@ impl Gauges {
         let loads: Vec<_> = front.directory.all().iter().map(|entry| entry.load()).collect();
         self.calls_in_flight.set(number(loads.iter().map(|load| load.in_flight).sum()));
         self.calls_waiting.set(number(loads.iter().map(|load| load.waiting).sum()));
-        self.processes.show(loads.iter().filter_map(|load| load.level).map(Isolation::from));
+        self.processes.show(loads.iter().filter_map(|load| load.level));
         for (state, gauge) in &self.services {
             gauge.set(number(loads.iter().filter(|load| load.state == *state).count()));
         }

@@ -1,6 +1,6 @@
 //! The closed lists behind the labels.
 
-use meter::cases;
+use meter::{Case, cases};
 use protocol::link::{FailCode, LogStream, RefuseCode};
 
 use crate::process::Level;
@@ -124,22 +124,11 @@ impl From<RefuseCode> for LinkRefused {
     }
 }
 
-cases! {
-    /// An isolation level.
-    pub enum Isolation {
-        /// A subreaper.
-        Guard = "guard",
-        /// Namespaces.
-        Namespace = "namespace",
-    }
-}
+impl Case for Level {
+    const ALL: &'static [Self] = &[Self::Guard, Self::Namespace];
 
-impl From<Level> for Isolation {
-    fn from(level: Level) -> Self {
-        match level {
-            Level::Guard => Self::Guard,
-            Level::Namespace => Self::Namespace,
-        }
+    fn word(self) -> &'static str {
+        self.as_str()
     }
 }
 

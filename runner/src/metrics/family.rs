@@ -39,17 +39,7 @@ pub const ALL: &[Family] = &[
     LIMIT_REFUSED,
 ];
 
-macro_rules! families {
-    ($($const:ident = $kind:expr, $name:literal, [$($label:literal),*], $help:literal;)+) => {
-        $(
-            #[doc = $help]
-            pub const $const: Family =
-                Family { name: concat!("claudemesh_runner_", $name), kind: $kind, labels: &[$($label),*], help: $help };
-        )+
-    };
-}
-
-families! {
+meter::families! { "claudemesh_runner_",
     BUILD_INFO = Kind::Gauge, "build_info", ["version"], "Always 1; the version is the label.";
     EPOCH = Kind::Gauge, "epoch", [], "The highest epoch of a broker that it serves; 0 before the first.";
     DRAINING = Kind::Gauge, "draining", [], "1 from the moment the runner takes no new work.";

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use meter::{Counter, Counters, Exposition, Gauge, Histogram};
 use protocol::link::LogStream;
 
-pub use cases::{BuildEnd, CallEnd, Isolation, Limit, LinkRefused, StartEnd, Stream};
+pub use cases::{BuildEnd, CallEnd, Limit, LinkRefused, StartEnd, Stream};
 
 use crate::process::Level;
 use crate::service::gate::Answer;
