@@ -3,68 +3,77 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::mail::{ClientAck, MessageStatus, ReadInbox, Send};
+use super::members::{GroupSet, InviteCreate, InviteRevoke, MemberRemove, MemberSet, MeshSet};
+use super::messages::messages;
+use super::presence::{Changed, GroupName, Profile, Stats, Status, Summary, Visible};
 use super::{DEFAULT_LOG_LINES, DeployConfig, MAX_LOG_LINES, Scope, null_is_default};
 use crate::identity::{PublicKey, SessionCert, Signature};
 use crate::source::Source;
 
-/// A request, by its `type`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ClientMessage<'a> {
-    /// The first message on a connection.
-    Hello(Box<Hello>),
-    /// Install, start and share a service.
-    McpDeploy(Box<McpDeploy>),
-    /// Stop and remove a service.
-    McpUndeploy(ServerName),
-    /// The last lines of a service's log.
-    McpLogs(McpLogs),
-    /// The tools of a service.
-    McpSchema(McpSchema),
-    /// The services that the peer may see.
-    McpCatalog,
-    /// Call a tool.
-    McpCall(McpCall<'a>),
-    /// Give a call up (ours).
-    McpCancel(McpCancel),
-    /// Who is present.
-    ListPeers,
-}
-
-impl<'a> ClientMessage<'a> {
-    /// Every `type`.
-    pub const TYPES: &'static [&'static str] = &[
-        "hello",
-        "mcp_deploy",
-        "mcp_undeploy",
-        "mcp_logs",
-        "mcp_schema",
-        "mcp_catalog",
-        "mcp_call",
-        "mcp_cancel",
-        "list_peers",
-    ];
-
-    /// Reads the message of a type; none if there is no such type.
-    pub(super) fn read(kind: &str, text: &'a str) -> Option<Result<Self, serde_json::Error>> {
-        Some(match kind {
-            "hello" => serde_json::from_str(text).map(Self::Hello),
-            "mcp_deploy" => serde_json::from_str(text).map(Self::McpDeploy),
-            "mcp_undeploy" => serde_json::from_str(text).map(Self::McpUndeploy),
-            "mcp_logs" => serde_json::from_str(text).map(Self::McpLogs),
-            "mcp_schema" => serde_json::from_str(text).map(Self::McpSchema),
-            "mcp_catalog" => serde_json::from_str(text).map(|Nothing {}| Self::McpCatalog),
-            "mcp_call" => serde_json::from_str(text).map(Self::McpCall),
-            "mcp_cancel" => serde_json::from_str(text).map(Self::McpCancel),
-            "list_peers" => serde_json::from_str(text).map(|Nothing {}| Self::ListPeers),
-            _ => return None,
-        })
+messages! {
+    /// A request, by its `type`.
+    ClientMessage {
+        /// The first message on a connection.
+        Hello(Box<Hello>) = "hello",
+        /// A message for peers.
+        Send(Box<Send>) = "send",
+        /// Messages that the client has (ours).
+        ClientAck(ClientAck) = "client_ack",
+        /// Everything that waits (ours).
+        ReadInbox(ReadInbox) = "read_inbox",
+        /// What became of a message.
+        MessageStatus(MessageStatus) = "message_status",
+        /// Who is present.
+        ListPeers = "list_peers",
+        /// What the session does, in its own words.
+        SetSummary(Changed<Summary>) = "set_summary",
+        /// What the session is doing.
+        SetStatus(Changed<Status>) = "set_status",
+        /// The session joins a group.
+        JoinGroup(Changed<Group>) = "join_group",
+        /// The session leaves a group.
+        LeaveGroup(Changed<GroupName>) = "leave_group",
+        /// Figures of the session.
+        SetStats(Changed<Stats>) = "set_stats",
+        /// Whether others find the session in their lists.
+        SetVisible(Changed<Visible>) = "set_visible",
+        /// What the session is.
+        SetProfile(Changed<Profile>) = "set_profile",
+        /// The mesh in figures.
+        MeshInfo = "mesh_info",
+        /// Who belongs to the mesh (ours).
+        ListMembers = "list_members",
+        /// A member's new certificate (ours).
+        MemberSet(Box<MemberSet>) = "member_set",
+        /// A member goes (ours).
+        MemberRemove(MemberRemove) = "member_remove",
+        /// Who belongs to a group (ours).
+        GroupSet(GroupSet) = "group_set",
+        /// An invite is made known (ours).
+        InviteCreate(InviteCreate) = "invite_create",
+        /// The mesh's invites (ours).
+        InviteList = "invite_list",
+        /// An invite is taken back (ours).
+        InviteRevoke(InviteRevoke) = "invite_revoke",
+        /// The mesh's settings (ours).
+        MeshSet(MeshSet) = "mesh_set",
+        /// Install, start and share a service.
+        McpDeploy(Box<McpDeploy>) = "mcp_deploy",
+        /// Stop and remove a service.
+        McpUndeploy(ServerName) = "mcp_undeploy",
+        /// The last lines of a service's log.
+        McpLogs(McpLogs) = "mcp_logs",
+        /// The tools of a service.
+        McpSchema(McpSchema) = "mcp_schema",
+        /// The services that the peer may see.
+        McpCatalog = "mcp_catalog",
+        /// Call a tool.
+        McpCall(McpCall<'a>) = "mcp_call",
+        /// Give a call up (ours).
+        McpCancel(McpCancel) = "mcp_cancel",
     }
 }
-
-/// A message without members of its own.
-#[derive(Deserialize)]
-struct Nothing {}
 
 /// Who comes, signed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

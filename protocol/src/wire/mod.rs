@@ -10,7 +10,11 @@
 
 mod client;
 mod error;
+mod mail;
+mod members;
+mod messages;
 mod parse;
+mod presence;
 mod scan;
 mod server;
 mod service;
@@ -23,10 +27,21 @@ pub use client::{
     ClientMessage, Group, Hello, McpCall, McpCancel, McpDeploy, McpLogs, McpSchema, PeerType, ServerName, SessionKind,
 };
 pub use error::{ErrorCode, WireError, WireLimit};
+pub use mail::{
+    Ack, ClientAck, E2e, InboxResult, MessageStatus, MessageStatusResult, Priority, Push, ReadInbox, RecipientStatus,
+    Send, SendFault, Skipped,
+};
+pub use members::{
+    GroupResult, GroupSet, InviteCreate, InviteEntry, InviteListResult, InviteResult, InviteRevoke, MemberEntry,
+    MemberRemove, MemberResult, MemberSet, MembersList, MeshSet, MeshSetResult,
+};
 pub use parse::{parse, parse_reply};
+pub use presence::{
+    Changed, GroupName, MeshInfoResult, Peer, PeerStatus, PeersList, Profile, Stats, Status, Summary, Tasks, Visible,
+};
 pub use server::{
     CallErrorCode, ErrorMessage, HelloAck, McpCallResult, McpCatalogResult, McpDeployStatus, McpLogsResult,
-    McpProgress, McpSchemaResult, Peer, PeersList, ServerMessage,
+    McpProgress, McpSchemaResult, ServerMessage,
 };
 pub use service::{CatalogEntry, DeployConfig, Runtime, Scope, ServiceEntry};
 
@@ -69,6 +84,10 @@ impl<'a, M: Serialize> Envelope<'a, M> {
         serde_json::to_string(self)
     }
 }
+
+/// A message without members of its own.
+#[derive(Deserialize)]
+struct Nothing {}
 
 /// Old clients write `null` for what they do not have.
 fn null_is_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {

@@ -4,66 +4,58 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
-use super::{CatalogEntry, ErrorCode, Group, PeerType, ServerName, ServiceEntry, null_is_default};
-use crate::identity::{PublicKey, SessionCert};
+use super::mail::{Ack, InboxResult, MessageStatusResult, Push};
+use super::members::{GroupResult, InviteListResult, InviteResult, MemberResult, MembersList, MeshSetResult};
+use super::messages::messages;
+use super::presence::{MeshInfoResult, PeersList};
+use super::{CatalogEntry, ErrorCode, Group, ServerName, ServiceEntry, null_is_default};
 use crate::link::{ServiceState, Tool};
 
-/// A reply or a push, by its `type`.
-#[derive(Clone, Debug, Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum ServerMessage<'a> {
-    /// Answers `hello`.
-    HelloAck(Box<HelloAck>),
-    /// Answers anything that is refused.
-    Error(ErrorMessage),
-    /// Answers `mcp_deploy` and `mcp_undeploy`, once or several times.
-    McpDeployStatus(McpDeployStatus),
-    /// Answers `mcp_logs`.
-    McpLogsResult(McpLogsResult),
-    /// Answers `mcp_schema`.
-    McpSchemaResult(McpSchemaResult),
-    /// Answers `mcp_catalog`.
-    McpCatalogResult(McpCatalogResult),
-    /// Answers `mcp_call`.
-    McpCallResult(McpCallResult<'a>),
-    /// A call progresses (ours).
-    McpProgress(McpProgress),
-    /// A service offers other tools than before (ours).
-    McpToolsChanged(ServerName),
-    /// Answers `list_peers`.
-    PeersList(PeersList),
-}
-
-impl<'a> ServerMessage<'a> {
-    /// Every `type`.
-    pub const TYPES: &'static [&'static str] = &[
-        "hello_ack",
-        "error",
-        "mcp_deploy_status",
-        "mcp_logs_result",
-        "mcp_schema_result",
-        "mcp_catalog_result",
-        "mcp_call_result",
-        "mcp_progress",
-        "mcp_tools_changed",
-        "peers_list",
-    ];
-
-    /// Reads the message of a type; none if there is no such type.
-    pub(super) fn read(kind: &str, text: &'a str) -> Option<Result<Self, serde_json::Error>> {
-        Some(match kind {
-            "hello_ack" => serde_json::from_str(text).map(Self::HelloAck),
-            "error" => serde_json::from_str(text).map(Self::Error),
-            "mcp_deploy_status" => serde_json::from_str(text).map(Self::McpDeployStatus),
-            "mcp_logs_result" => serde_json::from_str(text).map(Self::McpLogsResult),
-            "mcp_schema_result" => serde_json::from_str(text).map(Self::McpSchemaResult),
-            "mcp_catalog_result" => serde_json::from_str(text).map(Self::McpCatalogResult),
-            "mcp_call_result" => serde_json::from_str(text).map(Self::McpCallResult),
-            "mcp_progress" => serde_json::from_str(text).map(Self::McpProgress),
-            "mcp_tools_changed" => serde_json::from_str(text).map(Self::McpToolsChanged),
-            "peers_list" => serde_json::from_str(text).map(Self::PeersList),
-            _ => return None,
-        })
+messages! {
+    /// A reply or a push, by its `type`.
+    ServerMessage {
+        /// Answers `hello`.
+        HelloAck(Box<HelloAck>) = "hello_ack",
+        /// Answers anything that is refused.
+        Error(ErrorMessage) = "error",
+        /// Answers `send`, and what has no answer of its own.
+        Ack(Box<Ack>) = "ack",
+        /// A message, or an event of the mesh.
+        Push(Box<Push>) = "push",
+        /// Answers `read_inbox` (ours).
+        InboxResult(InboxResult) = "inbox_result",
+        /// Answers `message_status`.
+        MessageStatusResult(MessageStatusResult) = "message_status_result",
+        /// Answers `list_peers`.
+        PeersList(PeersList) = "peers_list",
+        /// Answers `mesh_info`.
+        MeshInfoResult(Box<MeshInfoResult>) = "mesh_info_result",
+        /// Answers `list_members` (ours).
+        MembersList(MembersList) = "members_list",
+        /// Answers `member_set` and `member_remove` (ours).
+        MemberResult(MemberResult) = "member_result",
+        /// Answers `group_set` (ours).
+        GroupResult(GroupResult) = "group_result",
+        /// Answers `invite_create` and `invite_revoke` (ours).
+        InviteResult(InviteResult) = "invite_result",
+        /// Answers `invite_list` (ours).
+        InviteListResult(InviteListResult) = "invite_list_result",
+        /// Answers `mesh_set` (ours).
+        MeshSetResult(MeshSetResult) = "mesh_set_result",
+        /// Answers `mcp_deploy` and `mcp_undeploy`, once or several times.
+        McpDeployStatus(McpDeployStatus) = "mcp_deploy_status",
+        /// Answers `mcp_logs`.
+        McpLogsResult(McpLogsResult) = "mcp_logs_result",
+        /// Answers `mcp_schema`.
+        McpSchemaResult(McpSchemaResult) = "mcp_schema_result",
+        /// Answers `mcp_catalog`.
+        McpCatalogResult(McpCatalogResult) = "mcp_catalog_result",
+        /// Answers `mcp_call`.
+        McpCallResult(McpCallResult<'a>) = "mcp_call_result",
+        /// A call progresses (ours).
+        McpProgress(McpProgress) = "mcp_progress",
+        /// A service offers other tools than before (ours).
+        McpToolsChanged(ServerName) = "mcp_tools_changed",
     }
 }
 
@@ -205,63 +197,4 @@ pub struct McpProgress {
     /// What it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
-}
-
-/// `peers_list`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PeersList {
-    /// The sessions that are present.
-    pub peers: Vec<Peer>,
-}
-
-/// A session, as others see it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Peer {
-    /// The session's key, its address.
-    pub pubkey: PublicKey,
-    /// What it calls itself.
-    pub display_name: String,
-    /// `idle`, `working` or `dnd`.
-    pub status: String,
-    /// What it says it does.
-    #[serde(default)]
-    pub summary: Option<String>,
-    /// The groups it is in.
-    #[serde(default)]
-    pub groups: Vec<Group>,
-    /// The client's id of the session.
-    pub session_id: String,
-    /// ISO 8601.
-    pub connected_at: String,
-    /// Where it works.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cwd: Option<String>,
-    /// Its machine.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hostname: Option<String>,
-    /// What kind of peer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub peer_type: Option<PeerType>,
-    /// Through what it is connected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub channel: Option<String>,
-    /// The model behind it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<String>,
-    /// As it sent them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stats: Option<Value>,
-    /// Whether it shows itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub visible: Option<bool>,
-    /// As it sent it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profile: Option<Value>,
-    /// The member behind the session (ours).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub member_pubkey: Option<PublicKey>,
-    /// That member's word for it (ours).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub session_cert: Option<SessionCert>,
 }

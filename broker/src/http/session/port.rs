@@ -101,6 +101,9 @@ impl Port {
             (Some(joined), ClientMessage::McpSchema(wanted)) => self.ask(joined, Wanted::Schema(wanted), req_id),
             (Some(joined), ClientMessage::McpCatalog) => self.ask(joined, Wanted::Catalog, req_id),
             (Some(joined), ClientMessage::ListPeers) => self.ask(joined, Wanted::ListPeers, req_id),
+            (Some(_), other) => {
+                self.refuse(ErrorCode::UnknownType, &format!("`{}` is not taken yet", other.kind()), req_id);
+            }
         }
     }
 

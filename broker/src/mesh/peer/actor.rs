@@ -8,7 +8,7 @@ use actix::prelude::*;
 use protocol::link::{LogLine, LogStream};
 use protocol::wire::{
     CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpLogs, McpLogsResult, McpSchema, McpSchemaResult, Peer,
-    PeersList, ServerMessage,
+    PeerStatus, PeersList, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
@@ -251,7 +251,7 @@ fn peer(presence: Presence) -> Peer {
     Peer {
         pubkey: presence.address,
         display_name: presence.principal.display_name,
-        status: "idle".to_owned(),
+        status: PeerStatus::Idle,
         summary: None,
         groups: about.groups.clone(),
         session_id: presence.session_id,
@@ -266,6 +266,7 @@ fn peer(presence: Presence) -> Peer {
         profile: None,
         member_pubkey: Some(about.member),
         session_cert: about.session_cert,
+        online: None,
     }
 }
 
