@@ -28,7 +28,7 @@ use http::{Gauges, Http};
 use mesh::Meshes;
 use metrics::{Metrics, MetricsError};
 use runners::{RunnerConfig, Runners};
-use store::{DirLock, Founded, OpenError, Store, StoreError};
+use store::{DirLock, Founded, OpenError, Role, Store, StoreError};
 use tree::Parts;
 use vault::VaultError;
 
@@ -218,7 +218,8 @@ async fn lost(reason: String, root: &supervision::Root, take_along: Option<&Arc<
 async fn founded(store: &Store) -> Result<Vec<Founded>, StoreError> {
     let mut founded = Vec::new();
     for mesh in store.list_meshes().await? {
-        if let Some(owner) = store.member_by_pubkey(&mesh.id, &mesh.owner_pubkey).await? {
+        let members = store.list_members(&mesh.id).await?;
+        if let Some(owner) = members.into_iter().find(|member| member.role == Role::Owner) {
             founded.push(Founded { mesh, owner });
         }
     }

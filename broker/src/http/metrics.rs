@@ -81,7 +81,7 @@ impl Gauges {
         self.draining.set(f64::from(u8::from(http.draining.load(Ordering::Acquire))));
         self.tree_waiters.set(number(http.tree_waiters.load(Ordering::Relaxed)));
         self.sockets.set(number(http.sockets.load(Ordering::Relaxed)));
-        self.store_pending.set(number(http.meshes.store().pending()));
+        self.store_pending.set(number(http.meshes.store().operations()));
         self.read_meshes(http);
         self.read_tree(http);
         for gauges in &self.links {

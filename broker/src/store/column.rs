@@ -47,6 +47,11 @@ pub(super) fn storable<'a>(fields: impl IntoIterator<Item = (&'static str, &'a s
     }
 }
 
+/// The text as every backend can store it, for words whose refusal would cost others theirs: a NUL becomes U+FFFD.
+pub(super) fn without_nul(text: String) -> String {
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+}
+
 /// Stores a type with `as_str()` and `FromStr` as text, on any backend.
 macro_rules! text_column {
     ($name:ty) => {
@@ -152,6 +157,14 @@ identifier!(
 identifier!(
     /// Names one recorded transition of a service.
     EventId, "event id"
+);
+identifier!(
+    /// Names a message.
+    MessageId, "message id"
+);
+identifier!(
+    /// Names an invite to a mesh.
+    InviteId, "invite id"
 );
 identifier!(
     /// Names a database for as long as it lives; part of every fence.

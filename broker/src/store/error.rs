@@ -162,6 +162,29 @@ pub enum OpenError {
     },
 }
 
+/// Why a join was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InviteRefused {
+    /// There is no such invite to that mesh.
+    #[error("there is no such invite")]
+    Unknown,
+    /// It is over.
+    #[error("the invite has expired")]
+    Expired,
+    /// Somebody took it back.
+    #[error("the invite was revoked")]
+    Revoked,
+    /// It was used as often as it may be.
+    #[error("the invite is used up")]
+    UsedUp,
+    /// It is for another role.
+    #[error("the invite is for another role")]
+    Role,
+    /// The key was a member's that was removed; it does not come back.
+    #[error("the key belongs to a member that was removed")]
+    Removed,
+}
+
 /// Why an operation was not done. Unless it says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -190,14 +213,18 @@ pub enum StoreError {
         /// Its value.
         max: u64,
     },
-    /// The deployment is not the one that waits to become active: a later one took its place.
-    #[error("deployment {deployment} of service {service:?} was superseded")]
+    /// It came too late: a deployment that is not the one that waits to become active, a statement whose serial is
+    /// not higher than that of the one before.
+    #[error("the {what} of {key:?} was superseded")]
     Superseded {
-        /// The service.
-        service: String,
-        /// The deployment that came too late.
-        deployment: String,
+        /// The noun.
+        what: &'static str,
+        /// What it is about.
+        key: String,
     },
+    /// An invite let nobody in.
+    #[error(transparent)]
+    Invite(#[from] InviteRefused),
     /// More operations wait than the store takes in.
     #[error("the store is overloaded: {MAX_PENDING_OPERATIONS} operations wait")]
     Overloaded,
@@ -273,6 +300,10 @@ impl StoreError {
 
     pub(super) fn not_found(what: &'static str, key: impl ToString) -> Self {
         Self::NotFound { what, key: key.to_string() }
+    }
+
+    pub(super) fn superseded(what: &'static str, key: impl ToString) -> Self {
+        Self::Superseded { what, key: key.to_string() }
     }
 
     pub(super) fn taken(what: &'static str, key: impl ToString) -> Self {

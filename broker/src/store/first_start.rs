@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::column::{StoreId, UtcMs};
+use super::column::{MeshId, StoreId, UtcMs};
 use super::error::{OpenError, Which};
 use super::lock::{DirLock, LOCK_FILE};
 use super::mesh::{Founded, NewMesh};
@@ -37,11 +37,17 @@ pub enum DirState {
     Database,
 }
 
-/// The key that owns the first mesh.
+/// Who owns the first mesh.
 #[derive(Debug, Clone)]
 pub struct FirstOwner {
-    /// The owner's public key, 64 hex digits.
+    /// The mesh, chosen by its owner so that statements about it can be signed ahead.
+    pub mesh_id: MeshId,
+    /// The public key that is the mesh's root of trust, 64 hex digits.
     pub pubkey: String,
+    /// The public key that the owner is a member by, 64 hex digits.
+    pub member_pubkey: String,
+    /// The root's statement that this member is the owner.
+    pub certificate: Option<String>,
     /// What the owner is called.
     pub display_name: String,
 }
@@ -219,9 +225,12 @@ impl Born {
     pub(super) fn new(owner: Option<&FirstOwner>) -> Self {
         let founded = owner.map(|owner| {
             let new = NewMesh {
+                id: owner.mesh_id.clone(),
                 slug: FIRST_MESH_SLUG.to_owned(),
                 name: FIRST_MESH_SLUG.to_owned(),
                 owner_pubkey: owner.pubkey.clone(),
+                member_pubkey: owner.member_pubkey.clone(),
+                certificate: owner.certificate.clone(),
                 owner_name: owner.display_name.clone(),
             };
             Founded::new(new, UtcMs::now())

@@ -76,12 +76,16 @@ pub struct Member {
     pub display_name: String,
     /// What it may do.
     pub role: Role,
-    /// The signed statement that makes it a member; the owner needs none.
+    /// The signed statement that makes it a member.
     pub certificate: Option<String>,
     /// When it joined.
     pub created_at: UtcMs,
     /// When it was removed; then it is no member any more.
     pub removed_at: Option<UtcMs>,
+    /// The highest serial of a statement about it; 0 before the first.
+    pub serial: i64,
+    /// The signed statement that removed it, as JSON.
+    pub removal: Option<String>,
 }
 
 /// What a new member needs.
@@ -99,6 +103,28 @@ pub struct NewMember {
     pub certificate: Option<String>,
 }
 
+impl NewMember {
+    pub(super) fn storable(&self) -> Result<(), StoreError> {
+        storable([("pubkey", self.pubkey.as_str()), ("display_name", &self.display_name)])?;
+        storable(self.certificate.iter().map(|text| ("certificate", text.as_str())))
+    }
+
+    pub(super) fn into_row(self, now: UtcMs) -> Member {
+        Member {
+            id: MemberId::new(),
+            mesh_id: self.mesh_id,
+            pubkey: self.pubkey,
+            display_name: self.display_name,
+            role: self.role,
+            certificate: self.certificate,
+            created_at: now,
+            removed_at: None,
+            serial: 0,
+            removal: None,
+        }
+    }
+}
+
 impl Store {
     /// Adds a member.
     ///
@@ -106,23 +132,13 @@ impl Store {
     /// [`StoreError::NotFound`] without such a mesh; [`StoreError::Taken`] when the key is or was a
     /// member's.
     pub async fn add_member(&self, new: NewMember, now: UtcMs) -> Result<Member, StoreError> {
-        storable([("pubkey", new.pubkey.as_str()), ("display_name", &new.display_name)])?;
-        storable(new.certificate.iter().map(|text| ("certificate", text.as_str())))?;
+        new.storable()?;
         writing!(self, "add a member", |conn| {
             let meshes: i64 = mesh::table.find(&new.mesh_id).count().get_result(conn).await?;
             if meshes == 0 {
                 return Err(StoreError::not_found("mesh", new.mesh_id));
             }
-            let row = Member {
-                id: MemberId::new(),
-                mesh_id: new.mesh_id,
-                pubkey: new.pubkey,
-                display_name: new.display_name,
-                role: new.role,
-                certificate: new.certificate,
-                created_at: now,
-                removed_at: None,
-            };
+            let row = new.into_row(now);
             let added = diesel::insert_into(member::table).values(&row).on_conflict_do_nothing().execute(conn).await?;
             if added == 0 {
                 return Err(StoreError::taken("member", row.pubkey));
@@ -184,21 +200,92 @@ impl Store {
         })
     }
 
-    /// Removes a member. Says whether it was one until now.
+    /// The members of a mesh and those that were, in the order they joined.
     ///
     /// # Errors
     /// When the database refuses.
-    pub async fn remove_member(&self, mesh: &MeshId, id: &MemberId, now: UtcMs) -> Result<bool, StoreError> {
-        let (mesh, id) = (mesh.clone(), id.clone());
-        writing!(self, "remove a member", |conn| {
-            let removed = diesel::update(member::table)
+    pub async fn list_all_members(&self, mesh: &MeshId) -> Result<Vec<Member>, StoreError> {
+        let mesh = mesh.clone();
+        reading!(self, "list the members", |conn| {
+            Ok(member::table
                 .filter(member::mesh_id.eq(mesh))
-                .filter(member::id.eq(id))
-                .filter(member::removed_at.is_null())
-                .set(member::removed_at.eq(now))
+                .order((member::created_at.asc(), member::id.asc()))
+                .select(Member::as_select())
+                .load(conn)
+                .await?)
+        })
+    }
+
+    /// Records what a later statement says of a present member: its role, and the statement itself.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a present member; [`StoreError::Superseded`] unless `serial` is higher
+    /// than that of every statement before.
+    pub async fn set_member(
+        &self,
+        mesh: &MeshId,
+        id: &MemberId,
+        role: Role,
+        certificate: Option<String>,
+        serial: i64,
+    ) -> Result<Member, StoreError> {
+        storable(certificate.iter().map(|text| ("certificate", text.as_str())))?;
+        let (mesh, id) = (mesh.clone(), id.clone());
+        writing!(self, "change a member", |conn| {
+            let this = member::table.find(&id).filter(member::mesh_id.eq(&mesh));
+            let found: Option<Member> = this.select(Member::as_select()).first(conn).await.optional()?;
+            let Some(row) = found.filter(|row| row.removed_at.is_none()) else {
+                return Err(StoreError::not_found("member", id));
+            };
+            if serial <= row.serial {
+                return Err(StoreError::superseded("statement", id));
+            }
+            let row = Member { role, certificate, serial, ..row };
+            diesel::update(member::table.find(&id))
+                .set((
+                    member::role.eq(row.role),
+                    member::certificate.eq(&row.certificate),
+                    member::serial.eq(row.serial),
+                ))
                 .execute(conn)
                 .await?;
-            Ok(removed == 1)
+            Ok(row)
+        })
+    }
+
+    /// Removes a member. Says whether it was one until now. A signed `removal` is kept with its serial, also of one
+    /// that was removed without; an unsigned one has no serial to keep.
+    ///
+    /// # Errors
+    /// [`StoreError::Superseded`] when there is a `removal` and `serial` is not higher than that of every statement
+    /// before.
+    pub async fn remove_member(
+        &self,
+        mesh: &MeshId,
+        id: &MemberId,
+        removal: Option<String>,
+        serial: i64,
+        now: UtcMs,
+    ) -> Result<bool, StoreError> {
+        storable(removal.iter().map(|text| ("removal", text.as_str())))?;
+        let (mesh, id) = (mesh.clone(), id.clone());
+        writing!(self, "remove a member", |conn| {
+            let this = member::table.find(&id).filter(member::mesh_id.eq(&mesh));
+            let found: Option<Member> = this.select(Member::as_select()).first(conn).await.optional()?;
+            let Some(row) = found else { return Ok(false) };
+            if removal.is_some() && serial <= row.serial {
+                return Err(StoreError::superseded("statement", id));
+            }
+            let serial = if removal.is_some() { serial } else { row.serial };
+            diesel::update(member::table.find(&id))
+                .set((
+                    member::removed_at.eq(row.removed_at.unwrap_or(now)),
+                    member::removal.eq(removal.or(row.removal)),
+                    member::serial.eq(serial),
+                ))
+                .execute(conn)
+                .await?;
+            Ok(row.removed_at.is_none())
         })
     }
 }

@@ -23,36 +23,55 @@
 //! | `postgres` | the same on a server, and the lease |
 //! | `keeper` | the node that shows how the store is |
 //! | `column` | identifiers, times and JSON as they are stored |
-//! | `meta` `mesh` `member` `service` `deployment` `event` `replay` | a noun each |
+//! | `meta` `mesh` `member` `group` `invite` `session` `service` `deployment` `event` `replay` | a noun each |
+//! | `batch` | presence and messages, written many at a time |
+//! | `message` `mailbox` `expiry` `number` | what was accepted, what waits, what time does to it, its order |
 
 #[macro_use]
 mod pool;
 
+mod batch;
 mod column;
 mod deployment;
 mod error;
 mod event;
+mod expiry;
 pub mod first_start;
+mod group;
+mod invite;
 pub mod keeper;
 mod lock;
+mod mailbox;
 mod member;
 mod mesh;
+mod message;
 mod meta;
+mod number;
 mod open;
 mod postgres;
 mod replay;
 mod schema;
 mod service;
+mod session;
 mod sqlite;
 
-pub use column::{DeploymentId, Document, EventId, MemberId, MeshId, ParseColumnError, StoreId, UtcMs};
+pub use batch::{Entry, Hello, HelloVerdict, MAX_BATCH_ENTRIES, Verdict};
+pub use column::{
+    DeploymentId, Document, EventId, InviteId, MemberId, MeshId, MessageId, ParseColumnError, StoreId, UtcMs,
+};
 pub use deployment::{Deployment, MAX_DEPLOYMENTS_PER_SERVICE, NewDeployment, Slot};
-pub use error::{OpenError, StoreError, Which};
+pub use error::{InviteRefused, OpenError, StoreError, Which};
 pub use event::{MAX_EVENT_BATCH, MAX_EVENTS_PER_MESH, MAX_EVENTS_PER_SERVICE, NewServiceEvent, ServiceEvent};
+pub use expiry::{Expired, IDEMPOTENCY_KEPT_MS, MAX_SWEPT_AT_ONCE};
+pub use group::{GroupList, MAX_GROUP_LISTS_PER_MESH};
+pub use invite::{INVITE_KEPT_MS, Invite, Joined, MAX_OPEN_INVITES_PER_MESH, NewInvite};
 pub use lock::{DirLock, LOCK_FILE, LockError, Locked};
+pub use mailbox::{MAX_PENDING_READ, MailboxLoad, Pending};
 pub use member::{Member, NewMember, Role};
-pub use mesh::{Founded, Mesh, NewMesh};
+pub use mesh::{DEFAULT_MESSAGE_TTL_MS, Founded, Mesh, NewMesh};
+pub use message::{DeliveryEnd, DeliveryRow, DeliveryState, MessageHead, NewDelivery, NewMessage, StoredMessage};
 pub use open::DATABASE_FILE;
 pub use pool::{MAX_PENDING_OPERATIONS, Store};
 pub use replay::{HELLO_WINDOW_MS, Sighting};
 pub use service::{Desired, Service, ServiceWithDeployments};
+pub use session::{Session, SessionKind};

@@ -23,7 +23,9 @@ use tokio::sync::{Notify, Semaphore, TryAcquireError, oneshot};
 
 use super::column::StoreId;
 use super::error::{OpenError, StoreError, Which};
+use super::expiry::Swept;
 use super::lock::DirLock;
+use super::number::Numbers;
 use super::postgres::{self, PostgresPool};
 use super::sqlite::SqlitePool;
 use crate::config::DatabaseUrl;
@@ -70,6 +72,8 @@ pub struct Store {
 pub(super) struct Inner {
     pub(super) pool: Pool,
     pub(super) id: StoreId,
+    pub(super) numbers: Numbers,
+    pub(super) swept: Swept,
     admission: Arc<Semaphore>,
     /// Wakes the keeper when an operation finds the database away.
     trouble: Notify,
@@ -113,20 +117,24 @@ impl Store {
                 Ok::<_, OpenError>((id, Pool::Sqlite(SqlitePool::connect(&path).await?)))
             }),
         };
-        let (id, pool) = opened.await.map_err(|source| unconnected(which, source))??;
+        let (id, pool) = opened.await.map_err(|source| unconnected(which.clone(), source))??;
         // A permit count beyond the address space does not occur on the platforms this runs on.
         let permits = usize::try_from(MAX_PENDING_OPERATIONS).unwrap_or(Semaphore::MAX_PERMITS);
-        Ok(Self {
+        let store = Self {
             inner: Arc::new(Inner {
                 pool,
                 id,
+                numbers: Numbers::default(),
+                swept: Swept::default(),
                 admission: Arc::new(Semaphore::new(permits)),
                 trouble: Notify::new(),
                 runtime,
                 meter: OnceLock::new(),
                 _lock: lock.clone(),
             }),
-        })
+        };
+        store.count_on().await.map_err(|source| unconnected(which, source))?;
+        Ok(store)
     }
 
     /// Which database this is; part of every fence.
@@ -191,7 +199,7 @@ impl Store {
 
     /// Operations that run or wait.
     #[must_use]
-    pub fn pending(&self) -> usize {
+    pub fn operations(&self) -> usize {
         let all = usize::try_from(MAX_PENDING_OPERATIONS).unwrap_or(Semaphore::MAX_PERMITS);
         all.saturating_sub(self.inner.admission.available_permits())
     }
@@ -252,6 +260,7 @@ impl Store {
                 | StoreError::Taken { .. }
                 | StoreError::Limit { .. }
                 | StoreError::Superseded { .. }
+                | StoreError::Invite(_)
                 | StoreError::Nul { .. },
             ) => StoreEnd::Refused,
             Some(

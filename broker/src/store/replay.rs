@@ -22,6 +22,11 @@ pub enum Sighting {
     Again,
 }
 
+/// What is kept of a sign-in: a digest has one size, whatever the peer put into its hello.
+pub(super) fn digest(key: &str) -> String {
+    hex::encode(Sha256::digest(key.as_bytes()))
+}
+
 impl Store {
     /// Remembers a sign-in, durably, and says whether it was there already. Of several at once with
     /// the same key exactly one is the first.
@@ -29,8 +34,7 @@ impl Store {
     /// # Errors
     /// When the database refuses; the sign-in must then be refused too.
     pub async fn seen_hello(&self, key: &str, now: UtcMs) -> Result<Sighting, StoreError> {
-        // A digest has one size, whatever the peer put into its hello.
-        let key = hex::encode(Sha256::digest(key.as_bytes()));
+        let key = digest(key);
         writing!(self, "remember a sign-in", |conn| {
             diesel::delete(replay::table).filter(replay::expires_at.le(now)).execute(conn).await?;
             let added = diesel::insert_into(replay::table)

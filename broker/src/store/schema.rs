@@ -17,6 +17,8 @@ diesel::table! {
         name -> Text,
         owner_pubkey -> Text,
         created_at -> BigInt,
+        require_proofs -> Bool,
+        message_ttl_ms -> BigInt,
     }
 }
 
@@ -30,8 +32,94 @@ diesel::table! {
         certificate -> Nullable<Text>,
         created_at -> BigInt,
         removed_at -> Nullable<BigInt>,
+        serial -> BigInt,
+        removal -> Nullable<Text>,
     }
 }
+
+diesel::table! {
+    invite (id) {
+        id -> Text,
+        mesh_id -> Text,
+        token_sha256 -> Text,
+        role -> Text,
+        max_uses -> Integer,
+        used -> Integer,
+        expires_at -> BigInt,
+        created_by -> Text,
+        created_at -> BigInt,
+        revoked_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    group_list (mesh_id, name) {
+        mesh_id -> Text,
+        name -> Text,
+        serial -> BigInt,
+        statement -> Text,
+    }
+}
+
+diesel::table! {
+    session (mesh_id, pubkey) {
+        mesh_id -> Text,
+        pubkey -> Text,
+        member_id -> Text,
+        session_id -> Text,
+        kind -> Text,
+        display_name -> Text,
+        summary -> Nullable<Text>,
+        groups -> Text,
+        profile -> Nullable<Text>,
+        stats -> Nullable<Text>,
+        visible -> Bool,
+        present -> Bool,
+        about -> Text,
+        first_seen_at -> BigInt,
+        last_seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    message (seq) {
+        seq -> BigInt,
+        id -> Text,
+        mesh_id -> Text,
+        sender -> Text,
+        sender_member -> Nullable<Text>,
+        sender_session_id -> Nullable<Text>,
+        client_id -> Nullable<Text>,
+        digest -> Nullable<Text>,
+        target -> Text,
+        priority -> SmallInt,
+        nonce -> Text,
+        ciphertext -> Text,
+        extra -> Nullable<Text>,
+        ack -> Text,
+        created_at -> BigInt,
+        expires_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    delivery (id) {
+        id -> BigInt,
+        message_seq -> BigInt,
+        mesh_id -> Text,
+        mailbox -> Text,
+        of_member -> Bool,
+        priority -> SmallInt,
+        bytes -> Integer,
+        wrapped_key -> Nullable<Text>,
+        state -> SmallInt,
+        reason -> Nullable<Text>,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::joinable!(delivery -> message (message_seq));
+diesel::allow_tables_to_appear_in_same_query!(message, delivery, session);
 
 diesel::table! {
     service (mesh_id, name) {

@@ -177,7 +177,7 @@ impl Store {
                 if row.active_deployment.as_ref() == Some(&id) {
                     return Ok(Some(id));
                 }
-                return Err(StoreError::Superseded { service: name, deployment: id.to_string() });
+                return Err(StoreError::superseded("deployment", name));
             }
             diesel::update(service::table.find((&mesh, &name)))
                 .set((

@@ -20,7 +20,8 @@ const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
 /// For readers: a write that strays into a read fails at once.
 const READER_PRAGMAS: &str = "PRAGMA query_only = ON;";
 
-type Connection = SyncConnectionWrapper<SqliteConnection>;
+/// A connection that is asked from another thread.
+pub(super) type Connection = SyncConnectionWrapper<SqliteConnection>;
 
 /// One connection that writes, a few that read.
 pub(super) struct SqlitePool {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use broker::config::{Config, RunnerUrl};
 use broker::runners::RunnerConfig;
 use broker::store::first_start::{self, DirState, FirstOwner};
-use broker::store::{DirLock, NewMember, Role, Store, UtcMs};
+use broker::store::{DirLock, MeshId, NewMember, Role, Store, UtcMs};
 use protocol::SecretString;
 use protocol::identity::MemberKey;
 use serde::{Deserialize, Serialize};
@@ -267,7 +267,14 @@ fn prepare(dir: &Path) -> (DirLock, BTreeMap<String, String>) {
         let lock = DirLock::acquire(dir).unwrap();
         let first = first_start::inspect(&lock, None).await.unwrap() == DirState::Empty;
         if first {
-            let owner = FirstOwner { pubkey: OWNER.key().public().to_string(), display_name: OWNER.name.to_owned() };
+            let pubkey = OWNER.key().public().to_string();
+            let owner = FirstOwner {
+                mesh_id: MeshId::new(),
+                member_pubkey: pubkey.clone(),
+                pubkey,
+                certificate: None,
+                display_name: OWNER.name.to_owned(),
+            };
             first_start::create(&lock, None, Some(owner)).await.unwrap();
         }
         let store = Store::open(&lock, None).await.unwrap();

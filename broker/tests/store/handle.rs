@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use broker::store::{NewMesh, Store, StoreError};
+use broker::store::{MeshId, NewMesh, Store, StoreError};
 use futures_util::future::join_all;
 use futures_util::poll;
 
@@ -22,7 +22,15 @@ on_both! {
 const DEADLINE: Duration = Duration::from_secs(20);
 
 fn new_mesh(slug: &str) -> NewMesh {
-    NewMesh { slug: slug.to_owned(), name: slug.to_owned(), owner_pubkey: "k".to_owned(), owner_name: "n".to_owned() }
+    NewMesh {
+        id: MeshId::new(),
+        slug: slug.to_owned(),
+        name: slug.to_owned(),
+        owner_pubkey: "k".to_owned(),
+        member_pubkey: "k".to_owned(),
+        certificate: None,
+        owner_name: "n".to_owned(),
+    }
 }
 
 async fn until_mesh(store: &Store, slug: &str) {

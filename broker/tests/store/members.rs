@@ -3,7 +3,7 @@
 use broker::store::{MemberId, MeshId, NewMember, NewMesh, Role, Sighting, StoreError};
 use futures_util::future::join_all;
 
-use super::{Backend, HOSTILE, NOW, NUL, OWNER, fixture};
+use super::{Backend, HOSTILE, NOW, NUL, OWNER, ROOT, fixture};
 
 on_both! {
     a_slug_is_taken_once_and_a_refusal_leaves_no_owner,
@@ -19,9 +19,12 @@ on_both! {
 
 fn mesh(slug: &str) -> NewMesh {
     NewMesh {
+        id: MeshId::new(),
         slug: slug.to_owned(),
         name: slug.to_owned(),
-        owner_pubkey: OWNER.to_owned(),
+        owner_pubkey: ROOT.to_owned(),
+        member_pubkey: OWNER.to_owned(),
+        certificate: None,
         owner_name: slug.to_owned(),
     }
 }
@@ -64,7 +67,7 @@ async fn a_member_belongs_to_one_mesh(backend: Backend) {
     assert_eq!(store.member_by_id(&here, &bob.id).await.unwrap(), Some(bob.clone()));
     assert_eq!(store.member_by_pubkey(&there, "bob").await.unwrap(), None);
     assert_eq!(store.member_by_id(&there, &bob.id).await.unwrap(), None);
-    assert!(!store.remove_member(&there, &bob.id, NOW).await.unwrap());
+    assert!(!store.remove_member(&there, &bob.id, None, 0, NOW).await.unwrap());
     // The same key may join the other mesh, as another member.
     let other = store.add_member(member(&there, "bob"), NOW).await.unwrap();
     assert_ne!(other.id, bob.id);
@@ -76,9 +79,9 @@ async fn a_removed_member_is_none_and_does_not_come_back(backend: Backend) {
     let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, fixture.first.mesh.id.clone());
     let bob = store.add_member(member(&mesh, "bob"), NOW).await.unwrap();
-    assert!(store.remove_member(&mesh, &bob.id, NOW.plus_ms(1)).await.unwrap());
-    assert!(!store.remove_member(&mesh, &bob.id, NOW.plus_ms(2)).await.unwrap());
-    assert!(!store.remove_member(&mesh, &MemberId::new(), NOW).await.unwrap());
+    assert!(store.remove_member(&mesh, &bob.id, None, 0, NOW.plus_ms(1)).await.unwrap());
+    assert!(!store.remove_member(&mesh, &bob.id, None, 0, NOW.plus_ms(2)).await.unwrap());
+    assert!(!store.remove_member(&mesh, &MemberId::new(), None, 0, NOW).await.unwrap());
     assert_eq!(store.member_by_pubkey(&mesh, "bob").await.unwrap(), None);
     assert_eq!(store.list_members(&mesh).await.unwrap(), [fixture.first.owner]);
     let remembered = store.member_by_id(&mesh, &bob.id).await.unwrap().unwrap();

@@ -33,8 +33,8 @@ mod tls;
 use broker::config::DatabaseUrl;
 use broker::store::first_start::{self, Born, DirState, FirstOwner};
 use broker::store::{
-    DATABASE_FILE, DeploymentId, DirLock, Document, Founded, NewDeployment, NewServiceEvent, OpenError, Slot, Store,
-    UtcMs,
+    DATABASE_FILE, DeploymentId, DirLock, Document, Founded, MeshId, NewDeployment, NewServiceEvent, OpenError, Slot,
+    Store, UtcMs,
 };
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -42,6 +42,9 @@ use tempfile::TempDir;
 use tests::harness::postgres::Database;
 
 pub(crate) const NOW: UtcMs = UtcMs::from_ms(1_775_671_200_000);
+/// The first mesh's root of trust.
+pub(crate) const ROOT: &str = "29acbae141bccaf0b22e1a94d34d0bc7361e526d0bfe12c89794bc9322966dd7";
+/// The key of its owner.
 pub(crate) const OWNER: &str = "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8";
 
 /// Names that a query made by pasting text would choke on.
@@ -142,7 +145,13 @@ pub(crate) struct Fixture {
 }
 
 pub(crate) fn first_owner() -> FirstOwner {
-    FirstOwner { pubkey: OWNER.to_owned(), display_name: "Ada".to_owned() }
+    FirstOwner {
+        mesh_id: MeshId::new(),
+        pubkey: ROOT.to_owned(),
+        member_pubkey: OWNER.to_owned(),
+        certificate: Some("certificate".to_owned()),
+        display_name: "Ada".to_owned(),
+    }
 }
 
 pub(crate) async fn fixture(backend: Backend) -> Fixture {

@@ -8,7 +8,7 @@ use broker::config::AT_REST_KEY_FILE;
 use broker::store::first_start::{DirState, FIRST_MESH_SLUG};
 use broker::store::{DATABASE_FILE, DirLock, LockError, OpenError, Role};
 
-use super::{Backend, OWNER, Place, first_owner, fixture};
+use super::{Backend, OWNER, Place, ROOT, first_owner, fixture};
 
 on_both! {
     a_first_start_makes_the_default_mesh_and_its_owner,
@@ -82,7 +82,8 @@ async fn a_first_start_makes_the_default_mesh_and_its_owner(backend: Backend) {
     let founded = born.founded.unwrap();
     assert_eq!(store.list_meshes().await.unwrap(), std::slice::from_ref(&founded.mesh));
     assert_eq!(founded.mesh.slug, FIRST_MESH_SLUG);
-    assert_eq!(founded.mesh.owner_pubkey, OWNER);
+    assert_eq!(founded.mesh.owner_pubkey, ROOT);
+    assert_eq!(founded.owner.certificate.as_deref(), Some("certificate"));
     assert_eq!(founded.owner.role, Role::Owner);
     let owner = store.member_by_pubkey(&founded.mesh.id, OWNER).await.unwrap();
     assert_eq!(owner, Some(founded.owner));

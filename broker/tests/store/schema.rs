@@ -24,7 +24,8 @@ struct Table {
     primary_key: Vec<String>,
     uniques: BTreeSet<Vec<String>>,
     foreign_keys: BTreeSet<ForeignKey>,
-    indexes: BTreeMap<String, Vec<String>>,
+    /// By name: the columns, and which rows are in it where not all are.
+    indexes: BTreeMap<String, (Vec<String>, Option<String>)>,
     /// The columns that a CHECK is about; what it says is tried out.
     checked: BTreeSet<String>,
     /// Columns that the database numbers.
@@ -61,6 +62,9 @@ fn lists(place: &Place, sql: &str) -> Vec<Vec<Value>> {
 /// Every table of ours in SQLite, as `t`.
 const SQLITE_TABLES: &str = "(SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite%' AND name NOT LIKE '\\_\\_%' ESCAPE '\\') t";
 
+/// Numbers that the broker gives, and that are SQLite's own of the row.
+const ROWIDS: [(&str, &str); 2] = [("message", "seq"), ("delivery", "id")];
+
 fn sqlite_tables(place: &Place) -> Tables {
     let mut tables = Tables::new();
     let ask = |what: &str, from: &str| {
@@ -81,8 +85,9 @@ fn sqlite_tables(place: &Place) -> Tables {
     for row in ask(columns, " JOIN pragma_table_info(t.name) c ORDER BY t.name, c.cid") {
         let (name, column) = (text(&row[0]), text(&row[1]));
         let table = tables.get_mut(&name).unwrap();
-        // A number that SQLite gives is always 64 bits wide, under the one name that it knows for that.
-        let of = if table.numbered.contains(&column) { "BIGINT".to_owned() } else { text(&row[2]) };
+        // A number that stands for the row is always 64 bits wide, under the one name that SQLite knows for that.
+        let rowid = table.numbered.contains(&column) || ROWIDS.contains(&(&name, &column));
+        let of = if rowid { "BIGINT".to_owned() } else { text(&row[2]) };
         table.columns.push((column.clone(), of, row[3] == 1));
         if let Some(place @ 1..) = row[4].as_i64() {
             keys.insert((name, place), column);
@@ -91,11 +96,13 @@ fn sqlite_tables(place: &Place) -> Tables {
     for ((name, _), column) in keys {
         tables.get_mut(&name).unwrap().primary_key.push(column);
     }
-    let indexes = "i.name, i.origin, (SELECT json_group_array(name) FROM pragma_index_info(i.name))";
+    let indexes = "i.name, i.origin, (SELECT json_group_array(name) FROM pragma_index_info(i.name)), \
+                   (SELECT sql FROM sqlite_master s WHERE s.name = i.name)";
     for row in ask(indexes, " JOIN pragma_index_list(t.name) i") {
         let (table, columns) = (tables.get_mut(&text(&row[0])).unwrap(), texts(&row[3]));
+        let rows = row[4].as_str().and_then(|sql| sql.split_once(" WHERE ")).map(|(_, rows)| rows.to_owned());
         match row[2].as_str().unwrap() {
-            "c" => drop(table.indexes.insert(text(&row[1]), columns)),
+            "c" => drop(table.indexes.insert(text(&row[1]), (columns, rows))),
             "u" => drop(table.uniques.insert(columns)),
             _ => {}
         }
@@ -167,13 +174,14 @@ fn postgres_tables(place: &Place) -> Tables {
         }
     }
     let indexes = format!(
-        "SELECT json_build_array(c.relname, i.relname, {}) FROM pg_index JOIN pg_class c ON c.oid = indrelid \
+        "SELECT json_build_array(c.relname, i.relname, {}, pg_get_expr(indpred, indrelid)) FROM pg_index JOIN pg_class c ON c.oid = indrelid \
          JOIN pg_class i ON i.oid = indexrelid WHERE {ours} \
          AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = i.oid AND contype IN ('p', 'u'))",
         names_of("indrelid", "indkey")
     );
     for row in lists(place, &indexes) {
-        tables.get_mut(&text(&row[0])).unwrap().indexes.insert(text(&row[1]), texts(&row[2]));
+        let rows = row[3].as_str().map(|rows| rows.trim_matches(['(', ')']).to_owned());
+        tables.get_mut(&text(&row[0])).unwrap().indexes.insert(text(&row[1]), (texts(&row[2]), rows));
     }
     tables
 }
@@ -192,6 +200,7 @@ fn declared() -> BTreeMap<String, (Vec<Column>, Vec<String>)> {
                 "Bool" => "BOOLEAN",
                 "BigInt" => "BIGINT",
                 "Integer" => "INTEGER",
+                "SmallInt" => "SMALLINT",
                 "Text" => "TEXT",
                 other => panic!("{column}: {other}"),
             };
@@ -217,7 +226,7 @@ async fn both_backends_and_the_query_builder_agree() {
 }
 
 /// Rows that a CHECK must refuse, one for each column that has one.
-const REFUSED: [(&str, &str, &str); 4] = [
+const REFUSED: [(&str, &str, &str); 8] = [
     ("meta", "singleton", "INSERT INTO meta (singleton, store_id, epoch, created_at) VALUES (2, 's', 0, 0)"),
     ("meta", "epoch", "UPDATE meta SET epoch = -1"),
     ("member", "role", "UPDATE member SET role = 'boss'"),
@@ -226,6 +235,30 @@ const REFUSED: [(&str, &str, &str); 4] = [
         "desired",
         "INSERT INTO service (mesh_id, name, desired, scope, deployed_by, description, created_at, updated_at) \
          SELECT mesh_id, 's', 'perhaps', '', id, '', 0, 0 FROM member",
+    ),
+    (
+        "invite",
+        "role",
+        "INSERT INTO invite (id, mesh_id, token_sha256, role, max_uses, used, expires_at, created_by, created_at) \
+         SELECT 'i', mesh_id, 't', 'owner', 1, 0, 0, id, 0 FROM member",
+    ),
+    (
+        "invite",
+        "max_uses",
+        "INSERT INTO invite (id, mesh_id, token_sha256, role, max_uses, used, expires_at, created_by, created_at) \
+         SELECT 'i', mesh_id, 't', 'member', 0, 0, 0, id, 0 FROM member",
+    ),
+    (
+        "session",
+        "kind",
+        "INSERT INTO session (mesh_id, pubkey, member_id, session_id, kind, display_name, groups, visible, present, \
+         about, first_seen_at, last_seen_at) SELECT mesh_id, 'k', id, '', 'ghost', '', '', TRUE, TRUE, '', 0, 0 FROM member",
+    ),
+    (
+        "delivery",
+        "state",
+        "INSERT INTO delivery (id, message_seq, mesh_id, mailbox, of_member, priority, bytes, state) \
+         VALUES (1, 1, '', '', TRUE, 1, 1, 4)",
     ),
 ];
 

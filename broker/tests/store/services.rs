@@ -1,7 +1,7 @@
 //! Services and their deployments.
 
 use broker::store::{
-    DeploymentId, Desired, Document, MAX_DEPLOYMENTS_PER_SERVICE, NewDeployment, NewMesh, Slot, StoreError,
+    DeploymentId, Desired, Document, MAX_DEPLOYMENTS_PER_SERVICE, MeshId, NewDeployment, NewMesh, Slot, StoreError,
 };
 
 use super::{Backend, Fixture, HOSTILE, NOW, NUL, deployment, fixture};
@@ -163,9 +163,12 @@ async fn deploys_at_once_do_not_pass_the_quota_together(backend: Backend) {
 
 async fn other_mesh(fixture: &Fixture) -> broker::store::Founded {
     let new = NewMesh {
+        id: MeshId::new(),
         slug: "other".to_owned(),
         name: "Other".to_owned(),
         owner_pubkey: "k".to_owned(),
+        member_pubkey: "k".to_owned(),
+        certificate: None,
         owner_name: "Grace".to_owned(),
     };
     fixture.store.create_mesh_with_owner(new, NOW).await.unwrap()
@@ -204,7 +207,7 @@ async fn who_is_no_member_of_the_mesh_does_not_deploy(backend: Backend) {
     let error = fixture.store.deploy(new, QUOTA, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "member", .. }), "{error}");
 
-    fixture.store.remove_member(&other.mesh.id, &other.owner.id, NOW).await.unwrap();
+    fixture.store.remove_member(&other.mesh.id, &other.owner.id, None, 0, NOW).await.unwrap();
     let error = fixture.store.deploy(deployment(&other, "s"), QUOTA, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "member", .. }), "{error}");
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicBool;
 use broker::config::{Config, DatabaseUrl, Overrides, RunnerUrl};
 use broker::runners::RunnerConfig;
 use broker::runners::embedded::Program;
+use broker::store::MeshId;
 use broker::store::first_start::{self, DirState, FirstOwner};
 use broker::store::{DirLock, LockError};
 use broker::{Options, Started};
@@ -92,7 +93,14 @@ fn first_start(lock: &DirLock, url: Option<&DatabaseUrl>, config_dir: &Path) -> 
     if system.block_on(first_start::inspect(lock, url)).map_err(|error| explained(&error))? == DirState::Database {
         return Ok(());
     }
-    let owner = FirstOwner { pubkey: owner::make(config_dir)?.to_string(), display_name: login_name() };
+    let pubkey = owner::make(config_dir)?.to_string();
+    let owner = FirstOwner {
+        mesh_id: MeshId::new(),
+        member_pubkey: pubkey.clone(),
+        pubkey,
+        certificate: None,
+        display_name: login_name(),
+    };
     let made = system.block_on(first_start::create(lock, url, Some(owner)));
     made.map(drop).map_err(|error| explained(&error))
 }

@@ -1,0 +1,144 @@
+//! Messages, deliveries and ends: many rows at once, on each backend in the way that costs it least.
+//!
+//! SQLite answers a prepared statement within microseconds, but each one asked from outside costs two changes of
+//! threads: so one change takes all rows along, and each runs a prepared statement of its own. PostgreSQL's
+//! answers take a journey each: so many rows go in one statement.
+
+use std::collections::{BTreeMap, HashSet};
+use std::future::Future;
+
+use diesel::prelude::*;
+use diesel_async::AsyncPgConnection;
+
+use super::plan::{End, Rows};
+use super::steps::said_key;
+use crate::store::message::{NewDeliveryRow, StoredMessage};
+use crate::store::schema::{delivery, message};
+use crate::store::sqlite::Connection as SqliteWriter;
+
+/// Rows that one statement on PostgreSQL takes: 16 values a row, of 65,535 that it binds.
+const ROWS_PER_STATEMENT: usize = 512;
+
+/// What a connection does with many rows.
+pub(super) trait Bulk {
+    /// Writes messages, the deliveries of those that went in, and then ends deliveries. Gives back the messages that
+    /// collided with one that their sender said before.
+    fn write(&mut self, rows: Rows) -> impl Future<Output = QueryResult<Vec<StoredMessage>>> + Send;
+}
+
+impl Bulk for SqliteWriter {
+    async fn write(&mut self, rows: Rows) -> QueryResult<Vec<StoredMessage>> {
+        if rows.messages.is_empty() && rows.ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.spawn_blocking(move |connection| {
+            let refused = on_sqlite::messages(connection, rows.messages)?;
+            on_sqlite::deliveries(connection, wanted(rows.deliveries, &refused))?;
+            on_sqlite::ends(connection, &rows.ends)?;
+            Ok(refused)
+        })
+        .await
+    }
+}
+
+impl Bulk for AsyncPgConnection {
+    async fn write(&mut self, rows: Rows) -> QueryResult<Vec<StoredMessage>> {
+        let mut refused = Vec::new();
+        for chunk in chunks(rows.messages) {
+            refused.extend(on_postgres::messages(self, chunk).await?);
+        }
+        for chunk in chunks(wanted(rows.deliveries, &refused)) {
+            on_postgres::deliveries(self, chunk).await?;
+        }
+        on_postgres::ends(self, rows.ends).await?;
+        Ok(refused)
+    }
+}
+
+/// The deliveries whose messages went in.
+fn wanted(mut deliveries: Vec<NewDeliveryRow>, refused: &[StoredMessage]) -> Vec<NewDeliveryRow> {
+    if !refused.is_empty() {
+        let refused: HashSet<i64> = refused.iter().map(|message| message.seq).collect();
+        deliveries.retain(|delivery| !refused.contains(&delivery.message_seq));
+    }
+    deliveries
+}
+
+/// The rows of each statement.
+fn chunks<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
+    let mut rows = rows.into_iter();
+    std::iter::from_fn(move || {
+        let chunk: Vec<T> = rows.by_ref().take(ROWS_PER_STATEMENT).collect();
+        (!chunk.is_empty()).then_some(chunk)
+    })
+}
+
+mod on_sqlite {
+    use super::*;
+
+    pub(super) fn messages(
+        connection: &mut SqliteConnection,
+        rows: Vec<StoredMessage>,
+    ) -> QueryResult<Vec<StoredMessage>> {
+        let mut refused = Vec::new();
+        for row in rows {
+            let insert = diesel::insert_into(message::table).values(&row).on_conflict(said_key!()).do_nothing();
+            if insert.execute(connection)? == 0 {
+                refused.push(row);
+            }
+        }
+        Ok(refused)
+    }
+
+    pub(super) fn deliveries(connection: &mut SqliteConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
+        for row in rows {
+            diesel::insert_into(delivery::table).values(row).execute(connection)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn ends(connection: &mut SqliteConnection, ends: &BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
+        for (end, ids) in ends {
+            for id in ids {
+                let this = delivery::table.find(id).filter(delivery::ended_at.is_null());
+                let state =
+                    (delivery::state.eq(end.state), delivery::reason.eq(&end.reason), delivery::ended_at.eq(end.at));
+                diesel::update(this).set(state).execute(connection)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+mod on_postgres {
+    use diesel_async::RunQueryDsl;
+
+    use super::*;
+
+    pub(super) async fn messages(
+        connection: &mut AsyncPgConnection,
+        rows: Vec<StoredMessage>,
+    ) -> QueryResult<Vec<StoredMessage>> {
+        let insert = diesel::insert_into(message::table).values(&rows).on_conflict(said_key!()).do_nothing();
+        let written: Vec<i64> = insert.returning(message::seq).get_results(connection).await?;
+        if written.len() == rows.len() {
+            return Ok(Vec::new());
+        }
+        let written: HashSet<i64> = written.into_iter().collect();
+        Ok(rows.into_iter().filter(|row| !written.contains(&row.seq)).collect())
+    }
+
+    pub(super) async fn deliveries(connection: &mut AsyncPgConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
+        diesel::insert_into(delivery::table).values(rows).execute(connection).await.map(drop)
+    }
+
+    pub(super) async fn ends(connection: &mut AsyncPgConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
+        for (end, ids) in ends {
+            // One value, however many there are.
+            let these = delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::ended_at.is_null());
+            let state = (delivery::state.eq(end.state), delivery::reason.eq(end.reason), delivery::ended_at.eq(end.at));
+            diesel::update(these).set(state).execute(connection).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,135 @@
+//! What happens to people and messages in a moment, written at the cost of one commit.
+//!
+//! **Contract.** [`Store::write_batch`] writes all entries of a batch or none, and answers each in its place. Their
+//! effects come in this order: hellos and sessions as they stand, then messages with their deliveries, then ends; so a
+//! delivery may end in the batch that it came in. A text that no backend takes as it is costs a character, not the
+//! batch: others' entries are in it.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `plan` | the entries of a batch, sorted by what is done with them; touches nothing |
+//! | `steps` | hellos, sessions and repetitions: the same statements on both backends |
+//! | `bulk` | messages, deliveries and ends: many rows, each backend in its own best way |
+
+mod bulk;
+mod plan;
+mod steps;
+
+use super::column::{Document, MeshId, MessageId, UtcMs};
+use super::error::StoreError;
+use super::message::{DeliveryEnd, NewDelivery, NewMessage};
+use super::pool::Store;
+use super::session::Session;
+use bulk::Bulk as _;
+use plan::{Plan, Presence};
+use steps::Steps as _;
+
+/// Entries that are written in one transaction.
+pub const MAX_BATCH_ENTRIES: usize = 4_096;
+
+/// A session that says hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hello {
+    /// What the sign-in is known by: it is good once. See [`super::HELLO_WINDOW_MS`].
+    pub replay_key: String,
+    /// The session as it is from now on. When it was here before, it keeps when it first came.
+    pub session: Session,
+}
+
+/// Something to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A session comes.
+    Hello(Box<Hello>),
+    /// A session is now so: the whole row.
+    Session(Box<Session>),
+    /// A message was accepted, for these.
+    Message(Box<NewMessage>, Vec<NewDelivery>),
+    /// Deliveries ended. Those that have ended already stay as they are.
+    End {
+        /// Their numbers.
+        ids: Vec<i64>,
+        /// How they ended.
+        how: DeliveryEnd,
+        /// Why, where that is not plain.
+        reason: Option<String>,
+        /// When.
+        at: UtcMs,
+    },
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is written.
+    Done,
+    /// What became of a hello.
+    Hello(HelloVerdict),
+    /// The message and its deliveries are written.
+    Stored,
+    /// The sender said it before, under the same name: nothing of it is written. What is stored:
+    Duplicate {
+        /// The first one.
+        id: MessageId,
+        /// Its digest.
+        digest: String,
+        /// What its sender was answered.
+        ack: Document,
+    },
+}
+
+/// What became of a hello.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HelloVerdict {
+    /// The session is written.
+    Entered {
+        /// The row as it was.
+        before: Option<Box<Session>>,
+        /// The latest row of the same member and session id under another key.
+        of_id: Option<Box<Session>>,
+    },
+    /// The sign-in was used before. Nothing is written.
+    Replayed,
+    /// The key is another member's. Nothing is written.
+    Taken,
+}
+
+impl Store {
+    /// Writes all entries, or none, and answers each in its place.
+    ///
+    /// # Errors
+    /// [`StoreError::Limit`] for more than [`MAX_BATCH_ENTRIES`]; else when the database refuses. Then nothing is
+    /// written.
+    pub async fn write_batch(
+        &self,
+        mesh: &MeshId,
+        entries: Vec<Entry>,
+        now: UtcMs,
+    ) -> Result<Vec<Verdict>, StoreError> {
+        if entries.len() > MAX_BATCH_ENTRIES {
+            let max = u64::try_from(MAX_BATCH_ENTRIES).unwrap_or(u64::MAX);
+            return Err(StoreError::Limit { name: "MAX_BATCH_ENTRIES", max });
+        }
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mesh = mesh.clone();
+        writing!(self, "write a batch", |conn| {
+            let Plan { mut verdicts, presence, hellos, places, rows } = Plan::of(&mesh, entries);
+            if hellos {
+                conn.forget_sign_ins(now).await?;
+            }
+            for (place, step) in presence {
+                match step {
+                    Presence::Hello(hello) => verdicts.set(place, Verdict::Hello(conn.enter(*hello, now).await?)),
+                    Presence::Session(session) => conn.put(&session).await?,
+                }
+            }
+            for refused in conn.write(rows).await? {
+                let said = conn.said_before(&refused).await?;
+                verdicts.set(places.of(refused.seq), said);
+            }
+            Ok(verdicts.into_list())
+        })
+    }
+}

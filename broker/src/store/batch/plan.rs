@@ -1,0 +1,126 @@
+//! The entries of a batch, sorted by what is done with them. Plain data: nothing here touches the database.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Entry, Hello, Verdict};
+use crate::store::column::{MeshId, UtcMs, without_nul};
+use crate::store::message::{DeliveryState, NewDeliveryRow, StoredMessage};
+use crate::store::session::Session;
+
+/// A batch.
+pub(super) struct Plan {
+    /// An answer for each entry, so far.
+    pub(super) verdicts: Verdicts,
+    /// Hellos and sessions in their order, each with its entry's place.
+    pub(super) presence: Vec<(usize, Presence)>,
+    /// Whether there is a hello.
+    pub(super) hellos: bool,
+    pub(super) places: Places,
+    pub(super) rows: Rows,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Hello(Box<Hello>),
+    Session(Box<Session>),
+}
+
+/// Messages, deliveries and ends.
+#[derive(Default)]
+pub(super) struct Rows {
+    pub(super) messages: Vec<StoredMessage>,
+    pub(super) deliveries: Vec<NewDeliveryRow>,
+    /// The deliveries that end alike, together.
+    pub(super) ends: BTreeMap<End, Vec<i64>>,
+}
+
+/// How deliveries end.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct End {
+    pub(super) at: UtcMs,
+    pub(super) state: DeliveryState,
+    pub(super) reason: Option<String>,
+}
+
+/// The entries' answers.
+pub(super) struct Verdicts(Vec<Verdict>);
+
+impl Verdicts {
+    pub(super) fn set(&mut self, place: usize, verdict: Verdict) {
+        // Places come from the plan, which made an answer for each.
+        if let Some(slot) = self.0.get_mut(place) {
+            *slot = verdict;
+        }
+    }
+
+    pub(super) fn into_list(self) -> Vec<Verdict> {
+        self.0
+    }
+}
+
+/// The place of each message's entry, by the message's number.
+#[derive(Default)]
+pub(super) struct Places(HashMap<i64, usize>);
+
+impl Places {
+    /// Past the end for a message that is not in the batch.
+    pub(super) fn of(&self, seq: i64) -> usize {
+        self.0.get(&seq).copied().unwrap_or(usize::MAX)
+    }
+}
+
+impl Plan {
+    pub(super) fn of(mesh: &MeshId, entries: Vec<Entry>) -> Self {
+        let verdicts = Verdicts(Vec::with_capacity(entries.len()));
+        let (presence, places, rows) = (Vec::new(), Places::default(), Rows::default());
+        let mut plan = Self { verdicts, presence, hellos: false, places, rows };
+        // Where each session stands that may still be said anew: what counts is how it is in the end.
+        let mut latest = HashMap::new();
+        for (place, entry) in entries.into_iter().enumerate() {
+            plan.verdicts.0.push(Verdict::Done);
+            match entry {
+                Entry::Hello(hello) => {
+                    // It reads the rows of others: what they are by then, not later.
+                    latest.clear();
+                    plan.hello(place, mesh, *hello);
+                }
+                Entry::Session(session) => plan.session(place, of(mesh, *session), &mut latest),
+                Entry::Message(new, deliveries) => {
+                    let message = new.stored(mesh);
+                    plan.verdicts.set(place, Verdict::Stored);
+                    plan.places.0.insert(message.seq, place);
+                    plan.rows.deliveries.extend(deliveries.into_iter().map(|delivery| delivery.of(&message)));
+                    plan.rows.messages.push(message);
+                }
+                Entry::End { ids, how, reason, at } => {
+                    let end = End { at, state: how.into(), reason: reason.map(without_nul) };
+                    plan.rows.ends.entry(end).or_default().extend(ids);
+                }
+            }
+        }
+        plan
+    }
+
+    fn hello(&mut self, place: usize, mesh: &MeshId, hello: Hello) {
+        self.hellos = true;
+        let hello = Hello { session: of(mesh, hello.session), ..hello };
+        self.presence.push((place, Presence::Hello(Box::new(hello))));
+    }
+
+    fn session(&mut self, place: usize, session: Session, latest: &mut HashMap<String, usize>) {
+        let key = session.pubkey.clone();
+        let step = (place, Presence::Session(Box::new(session)));
+        match latest.get(&key).and_then(|before| self.presence.get_mut(*before)) {
+            Some(before) => *before = step,
+            None => {
+                latest.insert(key, self.presence.len());
+                self.presence.push(step);
+            }
+        }
+    }
+}
+
+/// A session as it is stored, in the batch's mesh whatever it says.
+fn of(mesh: &MeshId, session: Session) -> Session {
+    Session { mesh_id: mesh.clone(), ..session.stored() }
+}

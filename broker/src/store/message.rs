@@ -1,0 +1,319 @@
+//! Messages and their deliveries: what was accepted, for whom, and what came of it.
+//!
+//! **Contract.** Both are written by [`Store::write_batch`]. A delivery is pending until it ends, once: delivered,
+//! expired or dropped. The order of a mailbox is the message's number, which the broker gives.
+
+use diesel::backend::Backend;
+use diesel::deserialize::{self, FromSql, FromSqlRow};
+use diesel::expression::AsExpression;
+use diesel::prelude::*;
+use diesel::serialize::{self, Output, ToSql};
+use diesel::sql_types::SmallInt;
+use diesel_async::RunQueryDsl;
+
+use super::column::{Document, MemberId, MeshId, MessageId, ParseColumnError, UtcMs, without_nul};
+use super::error::StoreError;
+use super::pool::Store;
+use super::schema::{delivery, message};
+
+/// Where a delivery is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, AsExpression, FromSqlRow)]
+#[diesel(sql_type = SmallInt)]
+pub enum DeliveryState {
+    /// It waits, or is on its way.
+    Pending,
+    /// Its recipient has it.
+    Delivered,
+    /// Its time was over.
+    Expired,
+    /// It was given up, for the reason in its row.
+    Dropped,
+}
+
+/// How a delivery ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DeliveryEnd {
+    /// Its recipient has it.
+    Delivered,
+    /// Its time was over.
+    Expired,
+    /// It was given up.
+    Dropped,
+}
+
+impl From<DeliveryEnd> for DeliveryState {
+    fn from(end: DeliveryEnd) -> Self {
+        match end {
+            DeliveryEnd::Delivered => Self::Delivered,
+            DeliveryEnd::Expired => Self::Expired,
+            DeliveryEnd::Dropped => Self::Dropped,
+        }
+    }
+}
+
+impl DeliveryState {
+    const ALL: [(i16, Self); 4] = [(0, Self::Pending), (1, Self::Delivered), (2, Self::Expired), (3, Self::Dropped)];
+
+    /// The number that rows have for it. Borrowed, as the driver wants to borrow what it sends.
+    const fn number(self) -> &'static i16 {
+        match self {
+            Self::Pending => &0,
+            Self::Delivered => &1,
+            Self::Expired => &2,
+            Self::Dropped => &3,
+        }
+    }
+}
+
+impl<DB> ToSql<SmallInt, DB> for DeliveryState
+where
+    DB: Backend,
+    i16: ToSql<SmallInt, DB>,
+{
+    fn to_sql<'b>(&'b self, out: &mut Output<'b, '_, DB>) -> serialize::Result {
+        self.number().to_sql(out)
+    }
+}
+
+impl<DB> FromSql<SmallInt, DB> for DeliveryState
+where
+    DB: Backend,
+    i16: FromSql<SmallInt, DB>,
+{
+    fn from_sql(bytes: DB::RawValue<'_>) -> deserialize::Result<Self> {
+        let number = i16::from_sql(bytes)?;
+        let found = Self::ALL.into_iter().find(|(known, _)| *known == number);
+        Ok(found.ok_or_else(|| ParseColumnError::new("state of a delivery", &number.to_string()))?.1)
+    }
+}
+
+/// A message to keep. A NUL in its texts is stored as U+FFFD.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Its number, of [`Store::number`]: its place in the order.
+    pub seq: i64,
+    /// Its identifier.
+    pub id: MessageId,
+    /// The key that sent it, a session's or a member's, 64 hex digits; or `system`.
+    pub sender: String,
+    /// Whose key that is.
+    pub sender_member: Option<MemberId>,
+    /// What the sender's client calls its session.
+    pub sender_session_id: Option<String>,
+    /// The sender's own name for it. Of several with the same one, of one member and session id, the first is kept.
+    pub client_id: Option<String>,
+    /// Tells whether a repetition is one.
+    pub digest: Option<String>,
+    /// What it was sent to.
+    pub target: String,
+    /// How urgent it is.
+    pub priority: i16,
+    /// The body's nonce.
+    pub nonce: String,
+    /// The body.
+    pub ciphertext: String,
+    /// What else goes along.
+    pub extra: Option<Document>,
+    /// What the sender was answered, for when it asks again.
+    pub ack: Document,
+    /// When it was accepted.
+    pub created_at: UtcMs,
+    /// From then on it is not delivered any more.
+    pub expires_at: UtcMs,
+}
+
+/// A delivery of a message that is kept with it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewDelivery {
+    /// Its number, of [`Store::number`].
+    pub id: i64,
+    /// The key of the session or the member it is for.
+    pub mailbox: String,
+    /// Whether that is a member's.
+    pub of_member: bool,
+    /// What it counts for in its mailbox.
+    pub bytes: i32,
+    /// The message's key for this recipient.
+    pub wrapped_key: Option<String>,
+}
+
+/// A message as it is kept.
+#[derive(Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[diesel(table_name = message)]
+#[diesel(treat_none_as_default_value = false)]
+pub struct StoredMessage {
+    /// Its number: its place in the order.
+    pub seq: i64,
+    /// Its identifier.
+    pub id: MessageId,
+    /// The mesh.
+    pub mesh_id: MeshId,
+    /// The key that sent it, or `system`.
+    pub sender: String,
+    /// Whose key that is.
+    pub sender_member: Option<MemberId>,
+    /// What the sender's client calls its session.
+    pub sender_session_id: Option<String>,
+    /// The sender's own name for it.
+    pub client_id: Option<String>,
+    /// Tells whether a repetition is one.
+    pub digest: Option<String>,
+    /// What it was sent to.
+    pub target: String,
+    /// How urgent it is.
+    pub priority: i16,
+    /// The body's nonce; empty once the body was forgotten.
+    pub nonce: String,
+    /// The body; empty once it was forgotten.
+    pub ciphertext: String,
+    /// What else goes along.
+    pub extra: Option<Document>,
+    /// What the sender was answered.
+    pub ack: Document,
+    /// When it was accepted.
+    pub created_at: UtcMs,
+    /// From then on it is not delivered any more.
+    pub expires_at: UtcMs,
+}
+
+/// A message without its body.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = message)]
+pub struct MessageHead {
+    /// Its number: its place in the order.
+    pub seq: i64,
+    /// Its identifier.
+    pub id: MessageId,
+    /// The key that sent it, or `system`.
+    pub sender: String,
+    /// Whose key that is.
+    pub sender_member: Option<MemberId>,
+    /// What the sender's client calls its session.
+    pub sender_session_id: Option<String>,
+    /// The sender's own name for it.
+    pub client_id: Option<String>,
+    /// What it was sent to.
+    pub target: String,
+    /// How urgent it is.
+    pub priority: i16,
+    /// When it was accepted.
+    pub created_at: UtcMs,
+    /// From then on it is not delivered any more.
+    pub expires_at: UtcMs,
+}
+
+/// A delivery as it is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Queryable, Selectable)]
+#[diesel(table_name = delivery)]
+pub struct DeliveryRow {
+    /// Its number.
+    pub id: i64,
+    /// The message's.
+    pub message_seq: i64,
+    /// The key of the session or the member it is for.
+    pub mailbox: String,
+    /// Whether that is a member's.
+    pub of_member: bool,
+    /// Where it is.
+    pub state: DeliveryState,
+    /// Why it was dropped.
+    pub reason: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<UtcMs>,
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = delivery)]
+#[diesel(treat_none_as_default_value = false)]
+pub(super) struct NewDeliveryRow {
+    pub(super) id: i64,
+    pub(super) message_seq: i64,
+    pub(super) mesh_id: MeshId,
+    pub(super) mailbox: String,
+    pub(super) of_member: bool,
+    pub(super) priority: i16,
+    pub(super) bytes: i32,
+    pub(super) wrapped_key: Option<String>,
+    pub(super) state: DeliveryState,
+}
+
+impl NewMessage {
+    pub(super) fn stored(self, mesh: &MeshId) -> StoredMessage {
+        StoredMessage {
+            seq: self.seq,
+            id: self.id,
+            mesh_id: mesh.clone(),
+            sender: without_nul(self.sender),
+            sender_member: self.sender_member,
+            sender_session_id: self.sender_session_id.map(without_nul),
+            client_id: self.client_id.map(without_nul),
+            digest: self.digest.map(without_nul),
+            target: without_nul(self.target),
+            priority: self.priority,
+            nonce: without_nul(self.nonce),
+            ciphertext: without_nul(self.ciphertext),
+            extra: self.extra,
+            ack: self.ack,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+impl NewDelivery {
+    pub(super) fn of(self, message: &StoredMessage) -> NewDeliveryRow {
+        NewDeliveryRow {
+            id: self.id,
+            message_seq: message.seq,
+            mesh_id: message.mesh_id.clone(),
+            mailbox: without_nul(self.mailbox),
+            of_member: self.of_member,
+            priority: message.priority,
+            bytes: self.bytes,
+            wrapped_key: self.wrapped_key.map(without_nul),
+            state: DeliveryState::Pending,
+        }
+    }
+}
+
+// What people write to each other stays out of logs, sealed or not.
+macro_rules! without_body {
+    ($($name:ident { $($field:ident),* })*) => {$(
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.debug_struct(stringify!($name))$(.field(stringify!($field), &self.$field))*.finish_non_exhaustive()
+            }
+        }
+    )*};
+}
+without_body! {
+    NewMessage { seq, id, sender, target, priority, created_at, expires_at }
+    StoredMessage { seq, id, sender, target, priority, created_at, expires_at }
+    NewDelivery { id, mailbox, of_member, bytes }
+}
+
+impl Store {
+    /// A message of a mesh without its body, and its deliveries in the order of their numbers.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn message_status(
+        &self,
+        mesh: &MeshId,
+        id: &MessageId,
+    ) -> Result<Option<(MessageHead, Vec<DeliveryRow>)>, StoreError> {
+        let (mesh, id) = (mesh.clone(), id.clone());
+        snapshot!(self, "find a message", |conn| {
+            let this = message::table.filter(message::id.eq(id)).filter(message::mesh_id.eq(mesh));
+            let head: Option<MessageHead> = this.select(MessageHead::as_select()).first(conn).await.optional()?;
+            let Some(head) = head else { return Ok(None) };
+            let rows = delivery::table
+                .filter(delivery::message_seq.eq(head.seq))
+                .order(delivery::id.asc())
+                .select(DeliveryRow::as_select())
+                .load(conn)
+                .await?;
+            Ok(Some((head, rows)))
+        })
+    }
+}
