@@ -9,7 +9,7 @@
 //! | [`wire`] | the JSON messages between a peer and the broker |
 //! | [`link`] | the frames between the broker and its runners, and how large bodies share one connection |
 //! | [`identity`] | keys, what they sign, and the boxes that only their holder opens |
-//! | [`trust`] | statements about members, groups and removals |
+//! | [`trust`] | statements about members, groups and removals, and who may make them |
 //! | [`source`] | where a service's program comes from |
 //! | [`validate`] | the rules for names that people choose |
 //! | [`config`] | the client's `config.json` |

@@ -38,9 +38,17 @@ impl InviteClaim<'_> {
     /// # Errors
     /// [`TrustError::Separator`], [`TrustError::BadSignature`], [`TrustError::Expired`].
     pub fn verify(&self, signature: &Signature, now_ms: u64) -> Result<(), TrustError> {
-        self.owner.verify(self.text()?.as_bytes(), signature)?;
+        self.verify_signature(signature)?;
         let expires_ms = self.expires_at_s.saturating_mul(1_000);
         if now_ms >= expires_ms { Err(TrustError::Expired { ago_ms: now_ms - expires_ms }) } else { Ok(()) }
+    }
+
+    /// Whether the owner says so, or said so: what was made of an invite outlives it.
+    ///
+    /// # Errors
+    /// [`TrustError::Separator`], [`TrustError::BadSignature`].
+    pub fn verify_signature(&self, signature: &Signature) -> Result<(), TrustError> {
+        self.owner.verify(self.text()?.as_bytes(), signature)
     }
 
     fn text(&self) -> Result<String, TrustError> {

@@ -54,7 +54,7 @@ pub enum TrustError {
 }
 
 /// Joins the fields of a signed text.
-fn signed_text(fields: &[(&'static str, &str)]) -> Result<String, TrustError> {
+pub(crate) fn signed_text(fields: &[(&'static str, &str)]) -> Result<String, TrustError> {
     if let Some((name, _)) = fields.iter().find(|(_, value)| value.contains('|')) {
         return Err(TrustError::Separator(name));
     }

@@ -2,10 +2,70 @@
 //!
 //! The owner's key is the root of a mesh. A member is what a [`MemberCert`] says; a [`Removal`] or a certificate with a
 //! higher serial ends what was said before; a [`GroupList`] says who belongs to a restricted group.
+//!
+//! Contract: a statement's text is a fixed sequence of fields between `|`, signed by the key that it names as its issuer;
+//! the mesh and the member that it is about stand beside it in the message that carries it. Whether an issuer may say so
+//! is judged in one place, [`Roll`], by broker and clients alike. Nothing here asks for the time: an invite's end bounds
+//! joining and not membership, and who joins is for the broker to let in.
+
+mod invite;
+mod roll;
+mod statement;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use invite::{InviteError, InviteLink, InviteTerms, MAX_TOKEN_BYTES};
+pub use roll::{Doubt, GroupStanding, Roll, RollEntry, Standing};
+
 use crate::identity::{PublicKey, Signature};
+
+/// What a member may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Uses what is shared with it, and deploys.
+    Member,
+    /// Also manages plain members, groups and other people's services.
+    Admin,
+    /// Also makes admins and invites.
+    Owner,
+}
+
+impl Role {
+    /// The word in statements and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Member => "member",
+            Self::Admin => "admin",
+            Self::Owner => "owner",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A word that is no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a role is member, admin or owner")]
+pub struct NoRole;
+
+impl FromStr for Role {
+    type Err = NoRole;
+
+    fn from_str(word: &str) -> Result<Self, NoRole> {
+        [Self::Member, Self::Admin, Self::Owner].into_iter().find(|role| role.as_str() == word).ok_or(NoRole)
+    }
+}
 
 /// What makes a member, as it travels in `certificate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
