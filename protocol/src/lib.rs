@@ -10,6 +10,7 @@
 //! | [`link`] | the frames between the broker and its runners, and how large bodies share one connection |
 //! | [`identity`] | keys, what they sign, and the boxes that only their holder opens |
 //! | [`trust`] | statements about members, groups and removals, and who may make them |
+//! | [`mail`] | messages between peers: what is sealed, what is signed, and what may be believed of one |
 //! | [`source`] | where a service's program comes from |
 //! | [`validate`] | the rules for names that people choose |
 //! | [`config`] | the client's `config.json` |
@@ -20,6 +21,7 @@ pub mod config;
 mod golden;
 pub mod identity;
 pub mod link;
+pub mod mail;
 pub mod secret;
 pub mod source;
 pub mod trust;
