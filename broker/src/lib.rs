@@ -146,6 +146,7 @@ async fn live(options: Options) -> Result<(), BrokerError> {
         announced: AtomicBool::new(false),
         draining: Arc::new(AtomicBool::new(false)),
         sockets: AtomicUsize::new(0),
+        unknown: http::session::Unknown::default(),
         started: Instant::now(),
         build: options.build.clone(),
     });

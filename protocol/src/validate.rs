@@ -15,6 +15,9 @@ pub const SLUG_RULE: &str =
 /// The same for a display name.
 pub const DISPLAY_NAME_RULE: &str = "display name must have at least one visible character";
 
+/// The same for a group's name.
+pub const GROUP_NAME_RULE: &str = "group name must be 1-64 visible chars without `@`, `|` and `,`, and not `all`";
+
 /// A name that breaks its rule.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
 #[error("{0}")]
@@ -34,6 +37,17 @@ pub fn service_name(name: &str) -> Result<(), NameError> {
 /// [`SLUG_RULE`].
 pub fn slug(slug: &str) -> Result<(), NameError> {
     word(slug, |c| c.is_ascii_lowercase() || c.is_ascii_digit()).then_some(()).ok_or(NameError(SLUG_RULE))
+}
+
+/// Checks a group's name, without its `@`. Groups are named by people and only compared, so most characters will do.
+///
+/// # Errors
+/// [`GROUP_NAME_RULE`].
+pub fn group_name(name: &str) -> Result<(), NameError> {
+    let chars = name.chars().count();
+    let plain = !name.chars().any(|c| is_hostile(c) || matches!(c, '@' | '|' | ','));
+    let good = (1..=MAX_NAME_CHARS).contains(&chars) && plain && name.trim() == name && name != "all";
+    good.then_some(()).ok_or(NameError(GROUP_NAME_RULE))
 }
 
 /// A display name as it may be shown: hostile characters removed, spaces trimmed, cut at [`MAX_NAME_CHARS`].
@@ -88,6 +102,17 @@ mod tests {
         let too_long = "a".repeat(65);
         for bad in ["", "-a", "_a", "a b", "a/b", "..", "a.b", "é", "a\n", "a\0", too_long.as_str()] {
             assert_eq!(service_name(bad).unwrap_err().to_string(), SERVICE_NAME_RULE, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn group_names_are_any_text_that_is_no_trap() {
+        for good in ["eng", "front end", "a.b-c_d", "Ä", "'; DROP TABLE member; --"] {
+            assert_eq!(group_name(good), Ok(()), "{good}");
+        }
+        let too_long = "a".repeat(65);
+        for bad in ["", "@eng", "a|b", "a,b", " a", "a\n", "a\u{202e}", "all", too_long.as_str()] {
+            assert_eq!(group_name(bad), Err(NameError(GROUP_NAME_RULE)), "{bad:?}");
         }
     }
 

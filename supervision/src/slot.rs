@@ -146,6 +146,21 @@ impl<A: Supervised> Slot<A> {
         self.link(Instant::now() + within).await.map(drop)
     }
 
+    /// Waits for a ready incarnation after the one of that number, and says its number. Never returns when there will be
+    /// none.
+    pub async fn next_after(&self, generation: u64) -> u64 {
+        let mut changes = self.0.subscribe();
+        let later = changes.wait_for(|o| matches!(o, Occupant::Live(link) if link.life.generation() > generation));
+        match later.await {
+            Ok(occupant) => match &*occupant {
+                Occupant::Live(link) => link.life.generation(),
+                Occupant::Vacant { generation } | Occupant::Gone { generation, .. } => *generation,
+            },
+            // The slot itself is gone, and with it whoever holds it.
+            Err(_) => std::future::pending().await,
+        }
+    }
+
     fn live(&self) -> Option<Arc<Link<A>>> {
         match &*self.0.borrow() {
             Occupant::Live(link) => Some(Arc::clone(link)),

@@ -25,6 +25,7 @@ pub struct Gauges {
     sockets: Gauge,
     sessions: Gauge,
     calls_waiting: Gauge,
+    mail: [Gauge; 3],
     store_pending: Gauge,
     services: Vec<(ServiceState, Gauge)>,
     links: Vec<LinkGauges>,
@@ -69,6 +70,7 @@ impl Gauges {
             sockets: plain(&family::SOCKETS),
             sessions: plain(&family::SESSIONS),
             calls_waiting: plain(&family::CALLS_WAITING),
+            mail: [&family::MESSAGES_WAITING, &family::MESSAGES_WAITING_BYTES, &family::MESSAGES_IN_FLIGHT].map(plain),
             store_pending: plain(&family::STORE_OPERATIONS_PENDING),
             services: ServiceState::ALL.map(of_state).to_vec(),
             links: runners.all().map(of_link).collect(),
@@ -96,6 +98,11 @@ impl Gauges {
     fn read_meshes(&self, http: &Http) {
         let meshes = http.meshes.all();
         self.sessions.set(number(meshes.iter().map(|mesh| mesh.peers.ids().len()).sum()));
+        for (at, gauge) in self.mail.iter().enumerate() {
+            let of = |figures: [u64; 4]| figures.get(at).copied().unwrap_or_default();
+            let all: u64 = meshes.iter().map(|mesh| of(mesh.figures.read())).sum();
+            gauge.set(number(usize::try_from(all).unwrap_or(usize::MAX)));
+        }
         let cells: Vec<_> = meshes.iter().flat_map(|mesh| mesh.services.all()).collect();
         self.calls_waiting.set(number(cells.iter().map(|cell| cell.desk.waiting()).sum()));
         let states: Vec<_> = cells.iter().filter_map(|cell| cell.view()).map(|view| view.state).collect();

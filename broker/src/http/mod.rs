@@ -6,6 +6,8 @@
 
 mod auth;
 mod health;
+mod join;
+mod meshes;
 mod metrics;
 mod serve;
 pub mod session;
@@ -18,6 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
 use actix_web::web;
+use futures_util::StreamExt as _;
 use protocol::SecretString;
 use supervision::Registry;
 
@@ -58,6 +61,8 @@ pub struct Http {
     pub draining: Arc<AtomicBool>,
     /// Sockets that are open.
     pub sockets: AtomicUsize,
+    /// Sockets that have not said hello.
+    pub unknown: session::Unknown,
     /// When the broker started.
     pub started: Instant,
     /// Version, shown.
@@ -71,6 +76,21 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/ready", web::get().to(health::ready))
         .route("/health/{path:.*}", web::get().to(health::node))
         .route("/tree", web::get().to(tree::tree))
+        .route("/join", web::post().to(join::join))
+        .route("/meshes", web::post().to(meshes::create))
         .route("/metrics", web::get().to(metrics::metrics))
         .route("/ws", web::get().to(session::upgrade));
+}
+
+/// A request's body of at most `max` bytes.
+async fn body(payload: &mut web::Payload, max: usize) -> Result<web::BytesMut, String> {
+    let mut body = web::BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|error| error.to_string())?;
+        if body.len() + chunk.len() > max {
+            return Err(format!("the request is larger than {max} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }

@@ -1,21 +1,27 @@
 //! Meshes: who is in them, what they share.
 //!
-//! Owns one subtree per mesh: `mesh` (presence, routing), `journal` (what happened to its services),
-//! `peers` (one actor per session) and `services` (one actor per deployed service). Parent: the root.
+//! Owns one subtree per mesh: `scribe` (writes what happens, many entries a commit), `mesh` (presence, mail), `journal`
+//! (what happened to its services), `peers` (one actor per connection) and `services` (one actor per deployed service).
+//! Parent: the root.
 //! A restart of one of them leaves the others alone; a restart of the whole mesh closes its sockets and
 //! reads everything else back from the store and from the runners' reports.
 
+pub mod actor;
 pub mod admission;
 pub mod directory;
 pub mod journal;
+pub mod mail;
+pub mod members;
 pub mod peer;
-pub mod presence;
+pub mod roster;
 pub mod scope;
+pub mod scribe;
+pub mod seats;
 pub mod service;
 mod spec;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::time::Duration;
 
@@ -24,12 +30,15 @@ use supervision::{Dynamic, Slot};
 
 use crate::metrics::Metrics;
 use crate::runners::{Link, LinkEvent, LinkObserver, Runners, ServiceKey};
-use crate::store::{Mesh, MeshId, Store, StoreError};
+use crate::store::{Founded, Mesh, MeshId, NewMesh, Store, StoreError, UtcMs};
 use crate::vault::AtRest;
 
+use actor::MeshActor;
 pub use directory::Services;
 use journal::Journal;
-use presence::MeshActor;
+use members::Members;
+use scribe::Scribe;
+use seats::Seats;
 use service::Look;
 
 /// Longest wait for a mesh at the broker's start; longer than for its services. One that is not up by then does not hold
@@ -54,6 +63,14 @@ pub struct MeshContext {
     pub metrics: Arc<Metrics>,
     /// The mesh's own actor.
     pub presence: Slot<MeshActor>,
+    /// Who belongs to it.
+    pub members: Members,
+    /// Connections it has.
+    pub seats: Arc<Seats>,
+    /// Where what happens is written down.
+    pub scribe: Scribe,
+    /// Its mail in figures.
+    pub figures: Figures,
     /// Where transitions are written down.
     pub journal: Journal,
     /// The mesh's services.
@@ -62,6 +79,31 @@ pub struct MeshContext {
     pub peers: Dynamic,
     /// Services a mesh may have.
     pub max_services: u32,
+}
+
+/// The mail of a mesh in figures, as of a moment ago.
+#[derive(Debug, Default)]
+pub struct Figures {
+    waiting: AtomicU64,
+    waiting_bytes: AtomicU64,
+    in_flight: AtomicU64,
+    live: AtomicU64,
+}
+
+impl Figures {
+    fn set(&self, mail: &mail::Mail, live: usize) {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.waiting.store(mail.waiting(), Ordering::Relaxed);
+        self.waiting_bytes.store(mail.waiting_bytes(), Ordering::Relaxed);
+        self.in_flight.store(number(mail.in_flight()), Ordering::Relaxed);
+        self.live.store(number(live), Ordering::Relaxed);
+    }
+
+    /// Messages that wait, their bytes, those that are pushed and not acknowledged, and sessions with a socket.
+    #[must_use]
+    pub fn read(&self) -> [u64; 4] {
+        [&self.waiting, &self.waiting_bytes, &self.in_flight, &self.live].map(|figure| figure.load(Ordering::Relaxed))
+    }
 }
 
 /// Every mesh of this broker. Cheap to clone.
@@ -169,6 +211,10 @@ impl Meshes {
             runners: self.inner.runners.clone(),
             metrics: Arc::clone(&self.inner.metrics),
             presence: Slot::new(),
+            members: Members::default(),
+            seats: Arc::default(),
+            scribe: Scribe::new(),
+            figures: Figures::default(),
             journal: Journal::new(self.inner.metrics.limits.clone()),
             peers: Dynamic::new(),
             max_services: self.inner.max_services,
@@ -176,6 +222,16 @@ impl Meshes {
         let mut by_id = self.inner.by_id.write().unwrap_or_else(PoisonError::into_inner);
         by_id.insert(mesh.id, Arc::clone(&context));
         context
+    }
+
+    /// Makes a mesh and brings it up.
+    ///
+    /// # Errors
+    /// When the store refuses: [`StoreError::Taken`] for a slug or an id that is in use.
+    pub async fn create(&self, new: NewMesh) -> Result<Founded, StoreError> {
+        let founded = self.inner.store.create_mesh_with_owner(new, UtcMs::now()).await?;
+        self.bring_up(founded.mesh.clone()).await;
+        Ok(founded)
     }
 
     fn by_slug(&self, slug: &str) -> Option<Arc<MeshContext>> {

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use supervision::{Backoff, Child, ChildSpec, Intensity, Restart, Shutdown, Strategy, Supervisor};
+use supervision::{Ack, Backoff, Child, ChildSpec, Intensity, Restart, Shutdown, Strategy, Supervisor};
 
-use super::presence::MeshActor;
-use super::{MeshContext, journal};
+use super::actor::MeshActor;
+use super::{MeshContext, journal, scribe};
 
 /// A mesh whose parts fail more often than this is parked; the other meshes go on.
 const INTENSITY: Intensity = Intensity { max_restarts: 5, within: Duration::from_secs(60) };
@@ -26,6 +26,7 @@ pub(super) fn child(mesh: &Arc<MeshContext>) -> Child {
             stable: Duration::from_secs(30),
         });
     let parts = Supervisor::new(Strategy::OneForOne, INTENSITY)
+        .child(scribe(mesh))
         .child(presence(mesh))
         .child(journal(mesh))
         .child(Child::dynamic(set("peers"), &mesh.peers))
@@ -41,13 +42,28 @@ fn set(id: &str) -> ChildSpec {
         .start_timeout(Duration::from_secs(60))
 }
 
+fn scribe(mesh: &Arc<MeshContext>) -> Child {
+    let spec = ChildSpec::new("scribe")
+        .kind("scribe")
+        .restart(Restart::Permanent)
+        // It stops after the mesh's actor: enough for what was given last.
+        .shutdown(Shutdown::Deadline(Duration::from_secs(5)));
+    let mesh = Arc::clone(mesh);
+    Child::task(spec, move |life| scribe::run(Arc::clone(&mesh), life))
+}
+
 fn presence(mesh: &Arc<MeshContext>) -> Child {
     let spec = ChildSpec::new("mesh")
         .kind("presence")
         .restart(Restart::Permanent)
+        // Ready once the store was read.
+        .ack(Ack::Explicit)
+        .start_timeout(Duration::from_secs(30))
         .shutdown(Shutdown::Deadline(Duration::from_secs(1)))
-        .mailbox(4_096);
-    Child::actor(spec, &mesh.presence, |_| MeshActor::default())
+        // Sends beyond it wait in their ports, which read no further then.
+        .mailbox(16_384);
+    let context = Arc::clone(mesh);
+    Child::actor(spec, &mesh.presence, move |life| MeshActor::new(Arc::clone(&context), life.clone()))
 }
 
 fn journal(mesh: &Arc<MeshContext>) -> Child {

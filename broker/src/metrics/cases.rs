@@ -2,15 +2,19 @@
 
 use meter::cases;
 use protocol::link::{FailCode, ReplyOutcome};
-use protocol::wire::ErrorCode;
+use protocol::wire::{ErrorCode, SendFault};
 
 cases! {
     /// A limit that refuses, cuts or leaves something out. The names are those of docs/metrics.md.
     pub enum Limit {
         /// Sockets of the broker.
         Sockets = "sockets",
-        /// Sessions of a mesh (`max_connections_per_mesh`).
+        /// Connections of a mesh (`max_connections_per_mesh`).
         ConnectionsPerMesh = "connections_per_mesh",
+        /// A member's half of them.
+        ConnectionsPerMember = "connections_per_member",
+        /// Sockets of one address that have not said hello.
+        AnonymousSockets = "anonymous_sockets",
         /// Bytes of a client's message (`max_message_bytes`).
         MessageBytes = "message_bytes",
         /// Depth of a client's JSON.
@@ -33,6 +37,18 @@ cases! {
         SessionMailbox = "session_mailbox",
         /// Requests of a session that are carried out at a time.
         SessionRequests = "session_requests",
+        /// Messages of a session that are not answered yet: further ones are not read.
+        SessionSends = "session_sends",
+        /// What a member may send in a second.
+        SendRate = "send_rate",
+        /// Messages of a mailbox, or its bytes.
+        MailboxMessages = "mailbox_messages",
+        /// Bytes of a message that no mailbox takes.
+        MailboxBytes = "mailbox_bytes",
+        /// Bytes that wait in a mesh.
+        QueueBytes = "queue_bytes",
+        /// Open invites of a mesh.
+        OpenInvites = "open_invites",
         /// Calls of a session that are open.
         SessionCalls = "session_calls",
         /// Bytes of a `callId`.
@@ -55,6 +71,71 @@ cases! {
         StoreWaitingTime = "store_waiting_time",
         /// Requests for the tree that wait for a change.
         TreeWaiters = "tree_waiters",
+    }
+}
+
+cases! {
+    /// How a message was answered.
+    pub enum SendEnd {
+        /// It is stored.
+        Accepted = "accepted",
+        /// It was stored before.
+        Repeated = "repeated",
+        /// Its target is none.
+        BadTarget = "bad_target",
+        /// A field is not what it has to be.
+        BadMessage = "bad_message",
+        /// Nobody has that key.
+        UnknownPeer = "unknown_peer",
+        /// Nobody is in the target.
+        NoRecipients = "no_recipients",
+        /// The group is restricted.
+        Forbidden = "forbidden",
+        /// It was sealed for others.
+        MembersChanged = "members_changed",
+        /// Its id was another's.
+        IdReused = "id_reused",
+        /// No room in the mailbox.
+        MailboxFull = "mailbox_full",
+        /// No room in the mesh.
+        QueueFull = "queue_full",
+        /// Too fast.
+        Rate = "rate",
+        /// Too large.
+        TooLarge = "too_large",
+        /// The store did not take it.
+        NotStored = "not_stored",
+    }
+}
+
+impl From<SendFault> for SendEnd {
+    fn from(fault: SendFault) -> Self {
+        match fault {
+            SendFault::BadTarget => Self::BadTarget,
+            SendFault::BadMessage => Self::BadMessage,
+            SendFault::UnknownPeer => Self::UnknownPeer,
+            SendFault::NoRecipients => Self::NoRecipients,
+            SendFault::Forbidden => Self::Forbidden,
+            SendFault::MembersChanged => Self::MembersChanged,
+            SendFault::IdReused => Self::IdReused,
+            SendFault::MailboxFull => Self::MailboxFull,
+            SendFault::QueueFull => Self::QueueFull,
+            SendFault::Rate => Self::Rate,
+            SendFault::TooLarge => Self::TooLarge,
+            SendFault::NotStored => Self::NotStored,
+        }
+    }
+}
+
+cases! {
+    /// How a delivery ended.
+    pub enum MailEnd {
+        /// Its recipient has it.
+        Delivered = "delivered",
+        /// Its time was over.
+        Expired = "expired",
+        /// Its recipient is no member any more.
+        Dropped = "dropped",
     }
 }
 

@@ -20,6 +20,12 @@ pub const ALL: &[Family] = &[
     SOCKET_SENT_BYTES,
     SESSIONS,
     HELLOS,
+    SENDS,
+    PUSHES,
+    DELIVERIES,
+    MESSAGES_WAITING,
+    MESSAGES_WAITING_BYTES,
+    MESSAGES_IN_FLIGHT,
     CALLS_STARTED,
     CALLS_ANSWERED,
     CALL_DURATION,
@@ -58,6 +64,12 @@ meter::families! { "claudemesh_broker_",
     SOCKET_SENT_BYTES = Kind::Counter, "socket_sent_bytes_total", [], "Bytes of messages to clients.";
     SESSIONS = Kind::Gauge, "sessions", [], "Sessions of all meshes.";
     HELLOS = Kind::Counter, "hellos_total", ["outcome"], "Hellos, by how they were answered.";
+    SENDS = Kind::Counter, "sends_total", ["outcome"], "Messages of clients, by how they were answered.";
+    PUSHES = Kind::Counter, "pushes_total", [], "Messages that were pushed; one that was not acknowledged is pushed again.";
+    DELIVERIES = Kind::Counter, "deliveries_total", ["outcome"], "Deliveries that ended: one for each message and mailbox.";
+    MESSAGES_WAITING = Kind::Gauge, "messages_waiting", [], "Messages that wait for their recipients, once for each mailbox.";
+    MESSAGES_WAITING_BYTES = Kind::Gauge, "messages_waiting_bytes", [], "What those count in bytes.";
+    MESSAGES_IN_FLIGHT = Kind::Gauge, "messages_in_flight", [], "Messages that were pushed and are not acknowledged.";
     CALLS_STARTED = Kind::Counter, "calls_started_total", [], "Calls of clients.";
     CALLS_ANSWERED = Kind::Counter, "calls_answered_total", ["outcome"], "Answers to calls of clients.";
     CALL_DURATION = SECONDS, "call_duration_seconds", [], "From a call's arrival to its answer, of those taken in.";

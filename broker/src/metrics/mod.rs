@@ -13,7 +13,7 @@ use std::time::Instant;
 use meter::{Counter, Counters, Exposition, Histogram};
 use protocol::link::ReplyOutcome;
 
-pub use cases::{CallEnd, DeployEnd, HelloEnd, Limit, StoreEnd};
+pub use cases::{CallEnd, DeployEnd, HelloEnd, Limit, MailEnd, SendEnd, StoreEnd};
 
 /// Every handle of one broker.
 pub struct Metrics {
@@ -27,6 +27,12 @@ pub struct Metrics {
     pub store: StoreMeter,
     /// How hellos were answered.
     pub hellos: Counters<HelloEnd>,
+    /// How messages were answered.
+    pub sends: Counters<SendEnd>,
+    /// Messages that were pushed; some more than once.
+    pub pushes: Counter,
+    /// How deliveries ended.
+    pub deliveries: Counters<MailEnd>,
     /// How deploys ended.
     pub deploys: Counters<DeployEnd>,
     /// What limits refused.
@@ -109,6 +115,9 @@ impl Metrics {
                 limits: limits.clone(),
             },
             hellos: Counters::new(&exposition, &family::HELLOS),
+            sends: Counters::new(&exposition, &family::SENDS),
+            pushes: plain(&family::PUSHES),
+            deliveries: Counters::new(&exposition, &family::DELIVERIES),
             deploys: Counters::new(&exposition, &family::DEPLOYS),
             limits,
             exposition,

@@ -158,7 +158,7 @@ async fn h50_what_a_limit_refuses_is_counted_by_its_name() {
     let socket = runner.socket();
     let broker = Broker::start_in(dir, |setup| {
         setup.runners.insert("local".to_owned(), socket);
-        (setup.max_message_bytes, setup.max_services, setup.max_connections) = (16 * 1024, 1, 2);
+        (setup.max_message_bytes, setup.max_services, setup.max_connections) = (16 * 1024, 1, 4);
     })
     .await;
     let link = runner.accept_with(Vec::new()).await;
@@ -199,6 +199,10 @@ async fn h50_what_a_limit_refuses_is_counted_by_its_name() {
     let mut third = Client::connect(&broker).await;
     third.send(&Hello::of(&broker, OWNER).0).await;
     assert_eq!(third.next().await["code"], "capacity");
+    let _others = [Client::join(&broker, MEMBER).await, Client::join(&broker, MEMBER).await];
+    let mut fifth = Client::connect(&broker).await;
+    fifth.send(&Hello::of(&broker, MEMBER).0).await;
+    assert_eq!(fifth.next().await["code"], "capacity");
     for _ in 0..321 {
         client.request(call(SERVICE, TOOL)).await;
     }
@@ -216,12 +220,13 @@ async fn h50_what_a_limit_refuses_is_counted_by_its_name() {
         "session_capabilities",
         "hello_text_bytes",
         "connections_per_mesh",
+        "connections_per_member",
         "session_calls",
     ] {
         assert!((refused(&broker, limit).await - 1.0).abs() < 1e-9, "{limit}");
     }
     let (text, page) = scrape(&broker).await;
-    assert!((page.value("claudemesh_limit_refused_total", &[]) - 11.0).abs() < 1e-9, "no other limit:\n{text}");
+    assert!((page.value("claudemesh_limit_refused_total", &[]) - 12.0).abs() < 1e-9, "no other limit:\n{text}");
 }
 
 #[tokio::test]

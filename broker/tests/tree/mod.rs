@@ -47,6 +47,7 @@ async fn the_brokers_tree_as_specified() {
         behind_proxy: false,
         announced: AtomicBool::new(false),
         draining: Arc::new(AtomicBool::new(false)),
+        unknown: broker::http::session::Unknown::default(),
         sockets: AtomicUsize::new(0),
         started: Instant::now(),
         build: String::new(),
@@ -97,6 +98,7 @@ async fn h01_whatever_lives_is_a_node() {
     runners/link:local/services  set  running
     meshes  set  running
     meshes/default  mesh  running
+    meshes/default/scribe  scribe  running
     meshes/default/mesh  presence  running
     meshes/default/journal  journal  running
     meshes/default/peers  set  running

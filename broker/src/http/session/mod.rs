@@ -5,11 +5,14 @@
 //! (the port itself is polled only while its client reads). A call goes from here straight to the
 //! service's desk.
 
+mod anonymous;
 mod calls;
 mod guard;
+mod mail;
 mod outlet;
 mod port;
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering;
 
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -19,6 +22,7 @@ use serde_json::json;
 
 use super::{Http, auth, serve};
 use crate::metrics::{Limit, whole};
+pub use anonymous::Unknown;
 use guard::FrameGuard;
 use outlet::PortOutlet;
 use port::Port;
@@ -46,6 +50,14 @@ pub(super) async fn upgrade(
         let body = json!({ "error": "capacity", "message": "MAX_SOCKETS is reached" });
         return Ok(HttpResponse::ServiceUnavailable().json(body));
     }
+    // Behind a proxy all come from its address: it counts them itself.
+    let address = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
+    let Some(anonymous) = http.unknown.enter(address) else {
+        http.metrics.limits.count(Limit::AnonymousSockets);
+        let body =
+            json!({ "error": "capacity", "message": "MAX_ANONYMOUS is reached: say hello on those that are open" });
+        return Ok(HttpResponse::ServiceUnavailable().json(body));
+    };
     http.metrics.sockets.opened.increment(1);
     let received = http.metrics.sockets.received_bytes.clone();
     let (outlet, queue) = PortOutlet::new(serve::connection());
@@ -60,5 +72,7 @@ pub(super) async fn upgrade(
         })
     });
     let frame_size = http.max_message_bytes + FRAME_ROOM;
-    ws::WsResponseBuilder::new(Port::new(http, outlet, queue), &request, filtered).frame_size(frame_size).start()
+    ws::WsResponseBuilder::new(Port::new(http, outlet, queue, anonymous), &request, filtered)
+        .frame_size(frame_size)
+        .start()
 }

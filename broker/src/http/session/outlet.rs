@@ -23,6 +23,8 @@ pub(super) enum Out {
     Text(String),
     /// Tell the client that a message of its own was too large.
     TooLarge,
+    /// Ping with this mark.
+    Ping(u64),
     /// Close with this code and reason.
     Close(u16, String),
 }
@@ -39,6 +41,8 @@ struct Shared {
     /// Ends the connection however stuck it is.
     connection: Connection,
     ended: AtomicBool,
+    /// The port is gone.
+    over: AtomicBool,
     born: Instant,
     heard_ms: AtomicU64,
     /// Messages whose first fragments the codec saw before they were found too large, by their number among those in
@@ -55,6 +59,7 @@ impl PortOutlet {
             queued: AtomicUsize::new(0),
             connection,
             ended: AtomicBool::new(false),
+            over: AtomicBool::new(false),
             born: Instant::now(),
             heard_ms: AtomicU64::new(0),
             cut: Mutex::default(),
@@ -96,6 +101,11 @@ impl PortOutlet {
         self.shared.cut.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The port is gone: nothing will be sent any more.
+    pub(super) fn port_is_gone(&self) {
+        self.shared.over.store(true, Ordering::Release);
+    }
+
     /// A frame left the queue.
     pub(super) fn taken(&self, bytes: usize) {
         self.shared.queued.fetch_sub(bytes, Ordering::Relaxed);
@@ -127,6 +137,14 @@ impl Outlet for PortOutlet {
     fn send(&self, frame: String) -> bool {
         let bytes = frame.len();
         self.put(Out::Text(frame), bytes)
+    }
+
+    fn ping(&self, mark: u64) {
+        self.put(Out::Ping(mark), 0);
+    }
+
+    fn is_over(&self) -> bool {
+        self.shared.over.load(Ordering::Acquire) || self.shared.queue.is_closed()
     }
 
     fn close(&self, code: u16, reason: &str) {

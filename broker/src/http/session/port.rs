@@ -1,7 +1,7 @@
 //! The socket's codec end: frames in, frames out, hello before anything else.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -11,14 +11,18 @@ use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
 use protocol::wire::{self, ClientMessage, ErrorCode, Hello, HelloAck, ServerMessage, ServiceEntry, WireLimit};
 use supervision::{ChildId, Slot};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::anonymous::Anonymous;
 use super::calls::Calls;
+use super::mail;
 use super::outlet::{Out, PortOutlet};
 use crate::http::Http;
+use crate::mesh::actor::{Acked, Enter, Fresh, Leave, Ponged};
 use crate::mesh::admission::{self, Admitted, Refusal};
-use crate::mesh::peer::{self, Ask, Outlet, PeerActor, Presence, Wanted, reply};
+use crate::mesh::peer::{self, Ask, Outlet, PeerActor, Presence, Seated, Wanted, reply};
+use crate::mesh::roster::{Restored, Say};
 use crate::mesh::{MeshContext, scope::Verb};
 use crate::metrics::{HelloEnd, Limit};
 
@@ -27,7 +31,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// How often the client is pinged.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Additions this broker understands.
-const CAPABILITIES: [&str; 2] = ["deploy_progress", "call_id"];
+const CAPABILITIES: [&str; 5] = ["deploy_progress", "call_id", "client_ack", "e2e", "inbox"];
 
 /// One socket.
 pub(super) struct Port {
@@ -36,22 +40,27 @@ pub(super) struct Port {
     queue: Option<mpsc::Receiver<Out>>,
     calls: Calls,
     joined: Option<Joined>,
+    /// Its place among the sockets of its address, until it has said hello.
+    anonymous: Option<Anonymous>,
     /// A message that arrives in fragments; bounded by the guard in front of the codec.
     fragments: Option<Fragments>,
     /// Messages in fragments that have ended.
     in_fragments: u64,
 }
 
-struct Joined {
-    mesh: Arc<MeshContext>,
-    presence: Presence,
+pub(super) struct Joined {
+    pub(super) mesh: Arc<MeshContext>,
+    pub(super) presence: Presence,
     slot: Slot<PeerActor>,
+    goodbye: Arc<AtomicBool>,
+    /// A permit for each message that has no answer yet.
+    pub(super) sends: Arc<Semaphore>,
 }
 
 /// However a socket ends, its session ends: also one that was just coming up.
 impl Drop for Joined {
     fn drop(&mut self) {
-        if let Ok(id) = ChildId::try_from(self.presence.presence_id.as_str()) {
+        if let Ok(id) = ChildId::try_from(self.presence.presence_id.as_ref()) {
             let mesh = Arc::clone(&self.mesh);
             // Ends with the session's stop, which has a deadline.
             actix_rt::spawn(async move { mesh.peers.stop(&id).await });
@@ -65,10 +74,24 @@ struct Fragments {
 }
 
 impl Port {
-    pub(super) fn new(http: web::Data<Http>, outlet: PortOutlet, queue: mpsc::Receiver<Out>) -> Self {
+    pub(super) fn new(
+        http: web::Data<Http>,
+        outlet: PortOutlet,
+        queue: mpsc::Receiver<Out>,
+        anonymous: Anonymous,
+    ) -> Self {
         http.sockets.fetch_add(1, Ordering::Relaxed);
         let calls = Calls::new(outlet.clone(), &http.metrics);
-        Self { http, outlet, queue: Some(queue), calls, joined: None, fragments: None, in_fragments: 0 }
+        Self {
+            http,
+            outlet,
+            queue: Some(queue),
+            calls,
+            joined: None,
+            anonymous: Some(anonymous),
+            fragments: None,
+            in_fragments: 0,
+        }
     }
 
     fn text(&mut self, text: &str, ctx: &mut WebsocketContext<Self>) {
@@ -90,20 +113,30 @@ impl Port {
                 self.refuse(ErrorCode::Draining, "the broker is stopping", req_id);
             }
             (Some(joined), ClientMessage::McpCall(call)) => {
-                self.calls.call(&joined.mesh, &joined.presence.principal, call, req_id);
+                self.calls.call(&joined.mesh, &joined.presence.principal(), call, req_id);
             }
             (Some(_), ClientMessage::McpCancel(cancel)) => self.calls.cancel(&cancel.call_id),
-            (Some(joined), ClientMessage::McpDeploy(deploy)) => self.ask(joined, Wanted::Deploy(deploy), req_id),
-            (Some(joined), ClientMessage::McpUndeploy(named)) => {
-                self.ask(joined, Wanted::Undeploy(named.server_name), req_id);
+            (Some(joined), ClientMessage::Send(send)) => {
+                let given = mail::send(joined, &self.outlet, *send, req_id);
+                self.insist(given, ctx);
             }
-            (Some(joined), ClientMessage::McpLogs(wanted)) => self.ask(joined, Wanted::Logs(wanted), req_id),
-            (Some(joined), ClientMessage::McpSchema(wanted)) => self.ask(joined, Wanted::Schema(wanted), req_id),
-            (Some(joined), ClientMessage::McpCatalog) => self.ask(joined, Wanted::Catalog, req_id),
-            (Some(joined), ClientMessage::ListPeers) => self.ask(joined, Wanted::ListPeers, req_id),
-            (Some(_), other) => {
-                self.refuse(ErrorCode::UnknownType, &format!("`{}` is not taken yet", other.kind()), req_id);
+            (Some(joined), ClientMessage::ClientAck(ack)) => {
+                let presence = Arc::clone(&joined.presence.presence_id);
+                let acked = Acked { presence, messages: Arc::new(ack.message_ids) };
+                let given = mail::give(&joined.mesh, acked);
+                self.insist(given, ctx);
             }
+            (Some(joined), other) => match wanted(other) {
+                Some(wanted) => self.ask(joined, wanted, req_id),
+                None => self.refuse(ErrorCode::UnknownType, "no such message", req_id),
+            },
+        }
+    }
+
+    /// What the mesh cannot take at once keeps this socket from being read further.
+    fn insist(&self, given: Option<mail::Giving>, ctx: &mut WebsocketContext<Self>) {
+        if let Some(giving) = given {
+            ctx.wait(giving.into_actor(self).map(|(), _, _| ()));
         }
     }
 
@@ -130,16 +163,16 @@ impl Port {
     fn hello(&mut self, hello: Hello, req_id: Option<String>, ctx: &mut WebsocketContext<Self>) {
         let http = self.http.clone();
         let outlet: Arc<dyn Outlet> = Arc::new(self.outlet.clone());
+        let asked = req_id.clone();
         let entered = async move {
-            let admitted = admission::admit(&http.meshes, hello, http.max_connections_per_mesh).await?;
-            enter(admitted, outlet).await
+            let admitted = admission::admit(&http.meshes, hello, http.max_connections_per_mesh)?;
+            enter(&http, admitted, outlet, asked).await
         };
         ctx.wait(entered.into_actor(self).map(move |entered, me, _| match entered {
             Ok(joined) => {
-                let ack = ServerMessage::HelloAck(Box::new(me.ack(&joined)));
                 me.joined = Some(joined);
+                me.anonymous = None;
                 me.http.metrics.hellos.count(HelloEnd::Accepted);
-                me.outlet.send(reply::frame(ack, req_id.as_deref()));
             }
             Err(Refusal { code, message }) => {
                 me.http.metrics.hellos.count(code.into());
@@ -147,29 +180,6 @@ impl Port {
                 me.outlet.close(CloseCode::Policy.into(), code.as_str());
             }
         }));
-    }
-
-    fn ack(&self, joined: &Joined) -> HelloAck {
-        let callable = joined.mesh.services.seen_by(&joined.presence.principal);
-        let services = callable
-            .into_iter()
-            .filter(|(cell, _)| cell.view_for(&joined.presence.principal, Verb::Call).is_some())
-            .map(|(cell, view)| ServiceEntry {
-                name: cell.name.clone(),
-                description: view.description.clone(),
-                status: view.state,
-                tools: view.tools.to_vec(),
-                deployed_by: view.deployed_by_name.clone(),
-            })
-            .collect();
-        HelloAck {
-            presence_id: joined.presence.presence_id.clone(),
-            member_display_name: joined.presence.principal.display_name.clone(),
-            services: Some(services),
-            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
-            server_version: Some(self.http.build.clone()),
-            ..HelloAck::default()
-        }
     }
 
     fn fragment(&mut self, item: Item, ctx: &mut WebsocketContext<Self>) {
@@ -200,21 +210,125 @@ impl Port {
         }
     }
 
+    /// The answer to a ping behind pushes; one to a plain ping says nothing.
+    fn pong(&self, mark: &[u8], ctx: &mut WebsocketContext<Self>) {
+        if let (Some(joined), Ok(mark)) = (&self.joined, <[u8; 8]>::try_from(mark)) {
+            let presence = Arc::clone(&joined.presence.presence_id);
+            let given = mail::give(&joined.mesh, Ponged { presence, mark: u64::from_be_bytes(mark) });
+            self.insist(given, ctx);
+        }
+    }
+
     fn close(code: u16, reason: String, ctx: &mut WebsocketContext<Self>) {
         ctx.close(Some(CloseReason { code: code.into(), description: Some(reason) }));
         ctx.stop();
     }
 }
 
-/// Starts the session's actor.
-async fn enter(Admitted { mesh, presence }: Admitted, outlet: Arc<dyn Outlet>) -> Result<Joined, Refusal> {
-    let joined = Joined { mesh, presence, slot: Slot::new() };
-    let child = peer::child(&joined.mesh, joined.presence.clone(), outlet, &joined.slot);
-    joined.mesh.peers.start_ready(child, HELLO_WITHIN).await.map_err(|error| Refusal {
-        code: ErrorCode::Internal,
-        message: format!("the session could not be started: {error}"),
-    })?;
+/// Lets the session in: written down and known to the mesh first, then with an actor of its own.
+async fn enter(
+    http: &web::Data<Http>,
+    admitted: Admitted,
+    outlet: Arc<dyn Outlet>,
+    req_id: Option<String>,
+) -> Result<Joined, Refusal> {
+    let Admitted { mesh, presence, replay_key } = admitted;
+    let internal = |message: String| Refusal { code: ErrorCode::Internal, message };
+    let greeting = {
+        let (http, mesh, presence) = (http.clone(), Arc::clone(&mesh), presence.clone());
+        let greeting = move |restored: Option<&Restored>| {
+            let ack = ServerMessage::HelloAck(Box::new(ack(&http, &mesh, &presence, restored)));
+            reply::frame(ack, req_id.as_deref())
+        };
+        Box::new(greeting)
+    };
+    mesh.presence.up(HELLO_WITHIN).await.map_err(|error| internal(format!("the mesh is not up: {error}")))?;
+    let entered = mesh.presence.generation();
+    let (answer, answered) = oneshot::channel();
+    let fresh = Some(Fresh { replay_key, greeting, answer });
+    let enter = Enter { presence: presence.clone(), outlet: Arc::clone(&outlet), fresh };
+    mesh.presence.tell(enter).map_err(|error| internal(format!("the mesh takes nobody in: {error}")))?;
+    match tokio::time::timeout(HELLO_WITHIN, answered).await {
+        Ok(Ok(verdict)) => verdict?,
+        Ok(Err(_)) => return Err(internal("the mesh is starting again: try again".to_owned())),
+        Err(_) => return Err(internal("the mesh does not answer: try again".to_owned())),
+    }
+    let goodbye = Arc::new(AtomicBool::new(false));
+    let seated = Seated { presence: presence.clone(), outlet, entered, goodbye: Arc::clone(&goodbye) };
+    let sends = Arc::new(Semaphore::new(mail::MAX_SENDS));
+    let joined = Joined { mesh, presence, slot: Slot::new(), goodbye, sends };
+    let child = peer::child(&joined.mesh, seated, &joined.slot);
+    if let Err(error) = joined.mesh.peers.start_ready(child, HELLO_WITHIN).await {
+        let presence = Arc::clone(&joined.presence.presence_id);
+        let _ = joined.mesh.presence.tell(Leave { presence, goodbye: false });
+        return Err(internal(format!("the session could not be started: {error}")));
+    }
     Ok(joined)
+}
+
+fn ack(http: &Http, mesh: &MeshContext, presence: &Presence, restored: Option<&Restored>) -> HelloAck {
+    let who = presence.principal();
+    let services = mesh
+        .services
+        .seen_by(&who)
+        .into_iter()
+        .filter(|(cell, _)| cell.view_for(&who, Verb::Call).is_some())
+        .map(|(cell, view)| ServiceEntry {
+            name: cell.name.clone(),
+            description: view.description.clone(),
+            status: view.state,
+            tools: view.tools.to_vec(),
+            deployed_by: view.deployed_by_name.clone(),
+        })
+        .collect();
+    HelloAck {
+        presence_id: presence.presence_id.to_string(),
+        member_display_name: presence.name.clone(),
+        restored: restored.map(|_| true),
+        last_summary: restored.and_then(|restored| restored.summary.clone()),
+        last_seen_at: restored.map(|restored| restored.last_seen.to_string()),
+        restored_groups: restored.map(|restored| restored.groups.clone()),
+        restored_stats: restored.and_then(|restored| restored.stats.clone()),
+        services: Some(services),
+        capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+        server_version: Some(http.build.clone()),
+    }
+}
+
+/// What a message asks of the session's actor; none of those that never come here.
+fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
+    let say = |say, session, always| Some(Wanted::Say { say, session, always });
+    match message {
+        ClientMessage::McpDeploy(deploy) => Some(Wanted::Deploy(deploy)),
+        ClientMessage::McpUndeploy(named) => Some(Wanted::Undeploy(named.server_name)),
+        ClientMessage::McpLogs(wanted) => Some(Wanted::Logs(wanted)),
+        ClientMessage::McpSchema(wanted) => Some(Wanted::Schema(wanted)),
+        ClientMessage::McpCatalog => Some(Wanted::Catalog),
+        ClientMessage::ListPeers => Some(Wanted::ListPeers),
+        ClientMessage::SetSummary(change) => say(Say::Summary(change.to.summary), change.session, false),
+        ClientMessage::SetStatus(change) => say(Say::Status(change.to.status), change.session, false),
+        ClientMessage::JoinGroup(change) => say(Say::Join(change.to), change.session, false),
+        ClientMessage::LeaveGroup(change) => say(Say::Leave(change.to.name), change.session, false),
+        ClientMessage::SetStats(change) => say(Say::Stats(change.to.stats), change.session, false),
+        ClientMessage::SetVisible(change) => say(Say::Visible(change.to.visible), change.session, true),
+        ClientMessage::SetProfile(change) => say(Say::Profile(change.to), change.session, true),
+        ClientMessage::ReadInbox(wanted) => Some(Wanted::ReadInbox(wanted)),
+        ClientMessage::MessageStatus(wanted) => Some(Wanted::MessageStatus(wanted.message_id)),
+        ClientMessage::MeshInfo => Some(Wanted::Info),
+        ClientMessage::ListMembers => Some(Wanted::ListMembers),
+        ClientMessage::MemberSet(set) => Some(Wanted::SetMember(set)),
+        ClientMessage::MemberRemove(remove) => Some(Wanted::RemoveMember(remove)),
+        ClientMessage::GroupSet(set) => Some(Wanted::SetGroup(set)),
+        ClientMessage::InviteCreate(new) => Some(Wanted::CreateInvite(new)),
+        ClientMessage::InviteList => Some(Wanted::ListInvites),
+        ClientMessage::InviteRevoke(revoke) => Some(Wanted::RevokeInvite(revoke)),
+        ClientMessage::MeshSet(set) => Some(Wanted::SetMesh(set)),
+        ClientMessage::Hello(_)
+        | ClientMessage::Send(_)
+        | ClientMessage::ClientAck(_)
+        | ClientMessage::McpCall(_)
+        | ClientMessage::McpCancel(_) => None,
+    }
 }
 
 impl Actor for Port {
@@ -243,6 +357,7 @@ impl Actor for Port {
 impl Drop for Port {
     fn drop(&mut self) {
         self.http.sockets.fetch_sub(1, Ordering::Relaxed);
+        self.outlet.port_is_gone();
         self.calls.cancel_all();
     }
 }
@@ -256,8 +371,16 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Port {
             Ok(ws::Message::Binary(_)) => self.refuse(ErrorCode::BadJson, "a frame must be text", None),
             Ok(ws::Message::Continuation(item)) => self.fragment(item, ctx),
             Ok(ws::Message::Ping(bytes)) => ctx.pong(&bytes),
-            Ok(ws::Message::Pong(_) | ws::Message::Nop) => {}
-            Ok(ws::Message::Close(_)) => Self::close(CloseCode::Normal.into(), String::new(), ctx),
+            Ok(ws::Message::Pong(mark)) => self.pong(&mark, ctx),
+            Ok(ws::Message::Nop) => {}
+            Ok(ws::Message::Close(reason)) => {
+                // 1001 is said by what goes away under its session: a suspended machine, a proxy.
+                let goodbye = reason.is_none_or(|reason| reason.code == CloseCode::Normal);
+                if let Some(joined) = &self.joined {
+                    joined.goodbye.store(goodbye, Ordering::Release);
+                }
+                Self::close(CloseCode::Normal.into(), String::new(), ctx);
+            }
             Err(error) => Self::close(CloseCode::Protocol.into(), error.to_string(), ctx),
         }
     }
@@ -276,6 +399,7 @@ impl StreamHandler<Out> for Port {
                 let words = format!("a message is larger than {} bytes and was skipped", self.http.max_message_bytes);
                 ctx.text(reply::error(ErrorCode::TooLarge, words, None));
             }
+            Out::Ping(mark) => ctx.ping(&mark.to_be_bytes()),
             Out::Close(code, reason) => Self::close(code, reason, ctx),
         }
     }

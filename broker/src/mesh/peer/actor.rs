@@ -2,19 +2,21 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
 use protocol::link::{LogLine, LogStream};
 use protocol::wire::{
-    CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpLogs, McpLogsResult, McpSchema, McpSchemaResult, Peer,
-    PeerStatus, PeersList, ServerMessage,
+    Ack, CatalogEntry, ErrorCode, GroupSet, InviteCreate, InviteRevoke, McpCatalogResult, McpDeploy, McpLogs,
+    McpLogsResult, McpSchema, McpSchemaResult, MemberRemove, MemberSet, MeshSet, PeersList, ReadInbox, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
-use super::{Outlet, Presence, deploy, reply};
+use super::{Outlet, Presence, admin, deploy, mail, reply};
 use crate::mesh::MeshContext;
-use crate::mesh::presence::{Enter, Leave, ListPresent};
+use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
+use crate::mesh::roster::Say;
 use crate::mesh::scope::Verb;
 use crate::mesh::service::View;
 use crate::metrics::{DeployEnd, Limit};
@@ -25,6 +27,8 @@ use crate::store::UtcMs;
 const TEND_EVERY: Duration = Duration::from_secs(15);
 /// A client that was silent for so long, pongs included, is gone.
 const SILENCE: Duration = Duration::from_secs(75);
+/// When entering the mesh again did not work, it is tried again after this.
+const ENTER_AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for the mesh's actor.
 const MESH_WITHIN: Duration = Duration::from_secs(5);
 /// Requests of one session that are carried out at a time, calls excepted.
@@ -39,7 +43,9 @@ pub struct PeerActor {
     outlet: Arc<dyn Outlet>,
     life: Life,
     /// The incarnation of the mesh's actor that knows of us.
-    entered: Option<u64>,
+    entered: u64,
+    /// Whether the client said goodbye.
+    goodbye: Arc<AtomicBool>,
     /// Each request that is carried out holds one of it.
     under_way: Rc<()>,
 }
@@ -47,6 +53,19 @@ pub struct PeerActor {
 supervised!(PeerActor);
 
 impl Supervised for PeerActor {}
+
+/// A connection that the mesh's actor has let in.
+#[derive(Clone)]
+pub struct Seated {
+    /// As what.
+    pub presence: Presence,
+    /// Where its frames go.
+    pub outlet: Arc<dyn Outlet>,
+    /// The incarnation of the mesh's actor that let it in.
+    pub entered: u64,
+    /// Set when the client says goodbye.
+    pub goodbye: Arc<AtomicBool>,
+}
 
 /// A request of the session's client, calls excepted.
 #[derive(Message)]
@@ -72,32 +91,66 @@ pub enum Wanted {
     Catalog,
     /// Who is here.
     ListPeers,
+    /// A session says something about itself, or about another of its member's; answered when asked for, or always.
+    Say {
+        /// What.
+        say: Say,
+        /// For which session.
+        session: Option<String>,
+        /// Old clients expect an answer to some of them.
+        always: bool,
+    },
+    /// Everything that waits.
+    ReadInbox(ReadInbox),
+    /// What became of a message.
+    MessageStatus(String),
+    /// The mesh in figures.
+    Info,
+    /// Who belongs to the mesh.
+    ListMembers,
+    /// A member's certificate.
+    SetMember(Box<MemberSet>),
+    /// A member goes.
+    RemoveMember(MemberRemove),
+    /// Who belongs to a group.
+    SetGroup(GroupSet),
+    /// An invite is made known.
+    CreateInvite(InviteCreate),
+    /// The mesh's invites.
+    ListInvites,
+    /// An invite is taken back.
+    RevokeInvite(InviteRevoke),
+    /// The mesh's settings.
+    SetMesh(MeshSet),
 }
 
 impl PeerActor {
-    pub(super) fn new(mesh: Arc<MeshContext>, presence: Presence, outlet: Arc<dyn Outlet>, life: Life) -> Self {
-        Self { mesh, presence, outlet, life, entered: None, under_way: Rc::new(()) }
+    pub(super) fn new(mesh: Arc<MeshContext>, seated: Seated, life: Life) -> Self {
+        let Seated { presence, outlet, entered, goodbye } = seated;
+        Self { mesh, presence, outlet, life, entered, goodbye, under_way: Rc::new(()) }
     }
 
-    /// Enters the mesh, again when its actor was restarted.
-    fn enter(&mut self) {
-        let generation = self.mesh.presence.generation();
-        if self.entered == Some(generation) {
-            return;
-        }
-        let enter = Enter { presence: self.presence.clone(), outlet: Arc::clone(&self.outlet) };
-        if self.mesh.presence.tell(enter).is_ok() {
-            self.entered = Some(generation);
-        }
+    /// Enters the mesh again whenever its actor was restarted.
+    fn stay(&mut self, ctx: &mut Context<Self>) {
+        let (slot, entered) = (self.mesh.presence.clone(), self.entered);
+        let restarted = async move { slot.next_after(entered).await };
+        ctx.spawn(restarted.into_actor(self).map(|generation, me, ctx| {
+            let enter = Enter { presence: me.presence.clone(), outlet: Arc::clone(&me.outlet), fresh: None };
+            if me.mesh.presence.tell(enter).is_ok() {
+                me.entered = generation;
+                return me.stay(ctx);
+            }
+            // It is gone again, or flooded: a moment later.
+            ctx.run_later(ENTER_AGAIN, Self::stay);
+        }));
     }
 
     fn tend(&mut self, ctx: &mut Context<Self>) {
         if self.outlet.silence() > SILENCE {
             self.mesh.metrics.limits.count(Limit::ClientSilence);
             self.life.exit(ExitReason::Error(format!("silent for {SILENCE:?}")));
-            return ctx.stop();
+            ctx.stop();
         }
-        self.enter();
     }
 
     fn send(&self, message: ServerMessage<'_>, req_id: Option<&str>) {
@@ -115,7 +168,8 @@ impl PeerActor {
     }
 
     fn deploy(&self, deploy: McpDeploy, req_id: Option<String>, ctx: &mut Context<Self>) {
-        let (mesh, who, outlet) = (Arc::clone(&self.mesh), self.presence.principal.clone(), Arc::clone(&self.outlet));
+        let (mesh, who, outlet) =
+            (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
         let name = deploy.server_name.clone();
         let teller = deploy::counted(deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref()), &mesh);
         let accepted = async move {
@@ -133,7 +187,8 @@ impl PeerActor {
     }
 
     fn undeploy(&self, name: String, req_id: Option<String>, ctx: &mut Context<Self>) {
-        let (mesh, who, outlet) = (Arc::clone(&self.mesh), self.presence.principal.clone(), Arc::clone(&self.outlet));
+        let (mesh, who, outlet) =
+            (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
         let teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
         let accepted = async move {
             if let Err(refused) = mesh.services.undeploy(&name, who, teller).await {
@@ -144,7 +199,7 @@ impl PeerActor {
     }
 
     fn logs(&self, wanted: McpLogs, req_id: Option<String>, ctx: &mut Context<Self>) {
-        let view = match self.mesh.services.find(&wanted.server_name, &self.presence.principal, Verb::ReadLogs) {
+        let view = match self.mesh.services.find(&wanted.server_name, &self.presence.principal(), Verb::ReadLogs) {
             Ok((_, view)) => view,
             Err(refused) => {
                 self.outlet.send(reply::refused(&refused, req_id.as_deref()));
@@ -174,7 +229,7 @@ impl PeerActor {
     }
 
     fn schema(&self, wanted: McpSchema, req_id: Option<&str>) {
-        let found = self.mesh.services.find(&wanted.server_name, &self.presence.principal, Verb::See);
+        let found = self.mesh.services.find(&wanted.server_name, &self.presence.principal(), Verb::See);
         let (_, view) = match found {
             Ok(found) => found,
             Err(refused) => {
@@ -223,50 +278,77 @@ impl PeerActor {
                 cause: Some(view.cause.clone()),
             }
         };
-        let seen = self.mesh.services.seen_by(&self.presence.principal);
+        let seen = self.mesh.services.seen_by(&self.presence.principal());
         let services = seen.iter().map(|(cell, view)| entry(&cell.name, view)).collect();
         self.send(ServerMessage::McpCatalogResult(McpCatalogResult { services }), req_id);
     }
 
     fn list_peers(&self, req_id: Option<String>, ctx: &mut Context<Self>) {
-        let (presence, outlet) = (self.mesh.presence.clone(), Arc::clone(&self.outlet));
+        let viewer = self.presence.member.clone();
+        let (slot, outlet) = (self.mesh.presence.clone(), Arc::clone(&self.outlet));
         let listed = async move {
-            outlet.send(match presence.call(ListPresent, MESH_WITHIN).await {
-                Ok(present) => {
-                    let list = PeersList { peers: present.into_iter().map(peer).collect() };
-                    reply::frame(ServerMessage::PeersList(list), req_id.as_deref())
-                }
-                Err(error) => {
-                    let words = format!("the mesh cannot say who is here: {error}");
-                    reply::error(ErrorCode::Internal, words, req_id.as_deref())
-                }
+            outlet.send(match slot.call(ListPresent { viewer }, MESH_WITHIN).await {
+                Ok(peers) => reply::frame(ServerMessage::PeersList(PeersList { peers }), req_id.as_deref()),
+                Err(error) => reply::mesh_down(&error, req_id.as_deref()),
             });
         };
         self.carry_out(listed, ctx);
     }
-}
 
-fn peer(presence: Presence) -> Peer {
-    let about = &presence.about;
-    Peer {
-        pubkey: presence.address,
-        display_name: presence.principal.display_name,
-        status: PeerStatus::Idle,
-        summary: None,
-        groups: about.groups.clone(),
-        session_id: presence.session_id,
-        connected_at: about.connected_at.to_string(),
-        cwd: Some(about.cwd.clone()),
-        hostname: about.hostname.clone(),
-        peer_type: about.peer_type,
-        channel: about.channel.clone(),
-        model: about.model.clone(),
-        stats: None,
-        visible: None,
-        profile: None,
-        member_pubkey: Some(about.member),
-        session_cert: about.session_cert,
-        online: None,
+    fn info(&self, req_id: Option<String>, ctx: &mut Context<Self>) {
+        let presence = Arc::clone(&self.presence.presence_id);
+        let (slot, outlet) = (self.mesh.presence.clone(), Arc::clone(&self.outlet));
+        let told = async move {
+            outlet.send(match slot.call(GetInfo { presence }, MESH_WITHIN).await {
+                Ok(info) => reply::frame(ServerMessage::MeshInfoResult(Box::new(info)), req_id.as_deref()),
+                Err(error) => reply::mesh_down(&error, req_id.as_deref()),
+            });
+        };
+        self.carry_out(told, ctx);
+    }
+
+    fn say(&self, say: Say, session: Option<String>, always: bool, req_id: Option<String>, ctx: &mut Context<Self>) {
+        let presence = Arc::clone(&self.presence.presence_id);
+        let (slot, outlet) = (self.mesh.presence.clone(), Arc::clone(&self.outlet));
+        let said = async move {
+            let frame = match slot.call(Speak { presence, session, say }, MESH_WITHIN).await {
+                Ok(Ok(())) if !always && req_id.is_none() => return,
+                Ok(Ok(())) => {
+                    let ack = Ack { queued: true, ..Ack::default() };
+                    reply::frame(ServerMessage::Ack(Box::new(ack)), req_id.as_deref())
+                }
+                Ok(Err(error)) => reply::error(reply::code_of(&error), error.to_string(), req_id.as_deref()),
+                Err(error) => reply::mesh_down(&error, req_id.as_deref()),
+            };
+            outlet.send(frame);
+        };
+        self.carry_out(said, ctx);
+    }
+
+    fn read_inbox(&self, wanted: &ReadInbox, req_id: Option<String>) {
+        let presence = Arc::clone(&self.presence.presence_id);
+        let read = ReadMail { presence, follow: wanted.follow, req_id: req_id.clone() };
+        if let Err(error) = self.mesh.presence.tell(read) {
+            self.outlet.send(reply::error(ErrorCode::Overloaded, error.to_string(), req_id.as_deref()));
+        }
+    }
+
+    /// Work whose only end is a frame.
+    fn answer(&self, work: impl Future<Output = String> + 'static, ctx: &mut Context<Self>) {
+        let outlet = Arc::clone(&self.outlet);
+        self.carry_out(
+            async move {
+                outlet.send(work.await);
+            },
+            ctx,
+        );
+    }
+
+    fn administer(&self, wanted: admin::Wanted, req_id: Option<String>, ctx: &mut Context<Self>) {
+        let (mesh, presence) = (Arc::clone(&self.mesh), self.presence.clone());
+        let outlet = Arc::clone(&self.outlet);
+        let done = async move { admin::carry_out(&mesh, &presence, &outlet, wanted, req_id.as_deref()).await };
+        self.carry_out(done, ctx);
     }
 }
 
@@ -285,8 +367,8 @@ impl Actor for PeerActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.life.fact("member", self.presence.principal.display_name.clone());
-        self.enter();
+        self.life.fact("member", self.presence.name.clone());
+        self.stay(ctx);
         ctx.run_interval(TEND_EVERY, Self::tend);
     }
 }
@@ -294,8 +376,9 @@ impl Actor for PeerActor {
 /// Whatever ends the session, its presence and its socket end too.
 impl Drop for PeerActor {
     fn drop(&mut self) {
-        // A mesh actor that is down has forgotten everybody anyway.
-        let _ = self.mesh.presence.tell(Leave { presence_id: self.presence.presence_id.clone() });
+        // A mesh actor that is down has forgotten everybody; one that is flooded notices that the socket is over.
+        let goodbye = self.goodbye.load(Ordering::Acquire);
+        let _ = self.mesh.presence.tell(Leave { presence: Arc::clone(&self.presence.presence_id), goodbye });
         self.outlet.close(GOING_AWAY, "the session ended");
     }
 }
@@ -317,6 +400,23 @@ impl Handler<Ask> for PeerActor {
             Wanted::Schema(wanted) => self.schema(wanted, req_id.as_deref()),
             Wanted::Catalog => self.catalog(req_id.as_deref()),
             Wanted::ListPeers => self.list_peers(req_id, ctx),
+            Wanted::Say { say, session, always } => self.say(say, session, always, req_id, ctx),
+            Wanted::ReadInbox(wanted) => self.read_inbox(&wanted, req_id),
+            Wanted::MessageStatus(id) => {
+                let (mesh, presence) = (Arc::clone(&self.mesh), self.presence.clone());
+                self.answer(async move { mail::status(&mesh, &presence, &id, req_id.as_deref()).await }, ctx);
+            }
+            Wanted::Info => self.info(req_id, ctx),
+            Wanted::ListMembers => {
+                self.send(ServerMessage::MembersList(admin::members(&self.mesh)), req_id.as_deref());
+            }
+            Wanted::SetMember(set) => self.administer(admin::Wanted::SetMember(set), req_id, ctx),
+            Wanted::RemoveMember(remove) => self.administer(admin::Wanted::RemoveMember(remove), req_id, ctx),
+            Wanted::SetGroup(set) => self.administer(admin::Wanted::SetGroup(set), req_id, ctx),
+            Wanted::CreateInvite(new) => self.administer(admin::Wanted::CreateInvite(new), req_id, ctx),
+            Wanted::ListInvites => self.administer(admin::Wanted::ListInvites, req_id, ctx),
+            Wanted::RevokeInvite(revoke) => self.administer(admin::Wanted::RevokeInvite(revoke), req_id, ctx),
+            Wanted::SetMesh(set) => self.administer(admin::Wanted::SetMesh(set), req_id, ctx),
         }
     }
 }

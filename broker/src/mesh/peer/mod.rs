@@ -5,20 +5,25 @@
 //! restarted here, its client comes back. A restart would lose nothing but the presence.
 
 mod actor;
+mod admin;
 mod deploy;
+mod mail;
 pub mod reply;
 mod spec;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use protocol::identity::{PublicKey, SessionCert};
 use protocol::wire::{Group, PeerType};
+use serde::{Deserialize, Serialize};
 
-pub use actor::{Ask, PeerActor, Wanted};
+pub use actor::{Ask, PeerActor, Seated, Wanted};
 pub use spec::child;
 
 use super::scope::Principal;
-use crate::store::{MeshId, UtcMs};
+use super::seats::Seat;
+use crate::mesh::mail::{Address, PresenceId};
+use crate::store::{MemberId, MeshId, UtcMs};
 
 /// Where a session's frames go. Never blocks; a receiver that does not keep up is ended.
 pub trait Outlet: Send + Sync {
@@ -26,12 +31,16 @@ pub trait Outlet: Send + Sync {
     fn send(&self, frame: String) -> bool;
     /// Ends the session's socket with this close code and reason.
     fn close(&self, code: u16, reason: &str);
+    /// Pings the other side; its pong comes back with this mark.
+    fn ping(&self, mark: u64);
+    /// Whether the socket is over.
+    fn is_over(&self) -> bool;
     /// How long nothing was heard from the other side, pongs included.
     fn silence(&self) -> std::time::Duration;
 }
 
 /// What kind of client it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// A session that others see.
     Session,
@@ -41,23 +50,54 @@ pub enum Kind {
     Cli,
 }
 
-/// A present session.
+/// Who a connection is, as of now: roles and groups may change while it lasts.
+#[derive(Debug)]
+pub struct Standing(RwLock<Arc<Principal>>);
+
+impl Standing {
+    /// With who it is at first.
+    #[must_use]
+    pub fn new(principal: Principal) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Arc::new(principal))))
+    }
+
+    /// Who it is now.
+    #[must_use]
+    pub fn now(&self) -> Arc<Principal> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Who it is from now on.
+    pub fn set(&self, principal: Principal) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(principal);
+    }
+}
+
+/// A connection that was let in.
 #[derive(Debug, Clone)]
 pub struct Presence {
     /// New for each.
-    pub presence_id: String,
+    pub presence_id: PresenceId,
     /// The mesh it is in.
     pub mesh_id: MeshId,
     /// Who it is.
-    pub principal: Principal,
-    /// The key others address it by: the session's, or the member's for a client without one.
-    pub address: PublicKey,
-    /// Whether others see it.
-    pub shows: bool,
+    pub standing: Arc<Standing>,
+    /// The member's id.
+    pub member: MemberId,
+    /// What it calls itself.
+    pub name: String,
+    /// Its mailbox: the session's key, or one made for a client without one.
+    pub address: Address,
+    /// The key that others are shown: the session's, or the member's for a client without one.
+    pub shown: PublicKey,
+    /// Its place among the mesh's and the member's connections.
+    pub seat: Arc<Seat>,
     /// The client's own id of the session.
     pub session_id: String,
     /// What kind of client.
     pub kind: Kind,
+    /// The groups it names, with the role in each.
+    pub groups: Vec<Group>,
     /// Its capabilities, as announced.
     pub capabilities: Vec<String>,
     /// The rest of the hello, shown to others.
@@ -65,14 +105,12 @@ pub struct Presence {
 }
 
 /// What a client says about itself, as others are shown it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The member's key.
     pub member: PublicKey,
     /// The member's word for the session's key.
     pub session_cert: Option<SessionCert>,
-    /// Groups, with the role in each.
-    pub groups: Vec<Group>,
     /// Working directory.
     pub cwd: String,
     /// Machine.
@@ -88,6 +126,18 @@ pub struct About {
 }
 
 impl Presence {
+    /// Who it is now.
+    #[must_use]
+    pub fn principal(&self) -> Arc<Principal> {
+        self.standing.now()
+    }
+
+    /// Whether others see it.
+    #[must_use]
+    pub fn shows(&self) -> bool {
+        self.kind == Kind::Session
+    }
+
     /// Whether the client announced this capability.
     #[must_use]
     pub fn can(&self, capability: &str) -> bool {

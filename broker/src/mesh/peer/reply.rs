@@ -2,6 +2,10 @@
 
 use protocol::wire::{Envelope, ErrorCode, ErrorMessage, ServerMessage};
 
+use supervision::CallError;
+
+use crate::mesh::actor::SpeakError;
+use crate::mesh::roster::SayError;
 use crate::mesh::service::Refused;
 
 /// The text of a message.
@@ -31,4 +35,22 @@ pub fn refused(refused: &Refused, req_id: Option<&str>) -> String {
         Refused::Internal(_) => ErrorCode::Internal,
     };
     error(code, refused.to_string(), req_id)
+}
+
+/// The text of the `error` for a request that the mesh's actor did not answer.
+#[must_use]
+pub fn mesh_down(error: &CallError, req_id: Option<&str>) -> String {
+    self::error(ErrorCode::Internal, format!("the mesh does not answer: {error}"), req_id)
+}
+
+/// The code of words that are not taken.
+#[must_use]
+pub const fn code_of(error: &SpeakError) -> ErrorCode {
+    match error {
+        SpeakError::Say(SayError::TooLong { .. } | SayError::Name(_)) => ErrorCode::BadRequest,
+        SpeakError::Say(SayError::Groups) => ErrorCode::Limit,
+        SpeakError::Say(SayError::Restricted(_)) => ErrorCode::Forbidden,
+        SpeakError::NoSession(_) => ErrorCode::NotFound,
+        SpeakError::NotHere => ErrorCode::Internal,
+    }
 }

@@ -12,7 +12,7 @@ use super::desk::{Counter, Phase};
 use super::messages::Refused;
 use super::record;
 use super::view::View;
-use crate::mesh::presence::{Announce, Audience};
+use crate::mesh::actor::{Announce, Audience};
 use crate::runners::Link;
 use crate::store::{Document, NewServiceEvent, UtcMs};
 

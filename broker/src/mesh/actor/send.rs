@@ -1,0 +1,283 @@
+//! Messages on their way in: checked, given their room, and handed to the scribe.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use protocol::wire::{Ack, E2e, Push, Send, SendFault, ServerMessage, Skipped};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::messages::SendMail;
+use super::resolve::{Fault, Resolved};
+use super::{MeshActor, Pending, SYSTEM, recall, system_push};
+use crate::mesh::mail::{Accepted, Address, Envelope, Letter, Of, Recipient, Refused};
+use crate::mesh::peer::{Outlet, Presence, reply};
+use crate::metrics::{Limit, SendEnd};
+use crate::store::{Document, Entry, MessageId, NewDelivery, NewMessage, UtcMs};
+
+/// Longest `id` of a message.
+const MAX_ID_BYTES: usize = 256;
+/// Bytes of a nonce.
+const NONCE_BYTES: usize = 24;
+/// The form of `e2e` that is understood.
+const E2E_VERSION: u32 = 2;
+
+/// A message that is being written down.
+pub(super) struct Sending {
+    pub(super) seq: i64,
+    pub(super) digest: Option<String>,
+    pub(super) ack: Ack,
+    /// Whoever sent it; nobody waits for what the mesh itself sends.
+    pub(super) ticket: Option<Ticket>,
+}
+
+/// One final answer for whoever sent a message. Dropped without one, it says that the outcome is not known.
+pub(super) struct Ticket {
+    outlet: Arc<dyn Outlet>,
+    req_id: Option<String>,
+    id: Option<String>,
+    answered: bool,
+    /// The next message of this connection may come.
+    _place: Arc<OwnedSemaphorePermit>,
+}
+
+impl Ticket {
+    pub(super) fn answer(mut self, ack: Ack) {
+        self.answered = true;
+        let ack = Ack { id: self.id.clone(), ..ack };
+        self.outlet.send(reply::frame(ServerMessage::Ack(Box::new(ack)), self.req_id.as_deref()));
+    }
+
+    pub(super) fn refuse(self, fault: Fault) {
+        let Fault { code, words, members, skipped } = fault;
+        self.answer(Ack { queued: false, error: Some(words), code: Some(code), members, skipped, ..Ack::default() });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.answered {
+            let words = "the outcome is not known: send it again under the same id".to_owned();
+            let (error, code) = (Some(words), Some(SendFault::NotStored));
+            let ack = Ack { id: self.id.take(), queued: false, error, code, ..Ack::default() };
+            self.outlet.send(reply::frame(ServerMessage::Ack(Box::new(ack)), self.req_id.as_deref()));
+        }
+    }
+}
+
+impl MeshActor {
+    fn send(&mut self, mail: SendMail) {
+        let SendMail { from, outlet, req_id, send, place } = mail;
+        let ticket = Ticket { outlet, req_id, id: send.id.clone(), answered: false, _place: place };
+        let Some(connected) = self.connected.get(&from) else {
+            // After a restart of this actor, before the session has entered again.
+            return ticket.refuse(Fault::new(SendFault::NotStored, "the mesh is coming back: send it again"));
+        };
+        let presence = connected.presence.clone();
+        let now = self.now();
+        self.mail.touch(&presence.presence_id, now);
+        let resolved = checked(&send).and_then(|()| self.resolve(&presence, &send, now));
+        match resolved {
+            Ok(resolved) => self.take_in(&presence, &send, resolved, ticket, now),
+            Err(fault) => {
+                self.mesh.metrics.sends.count(SendEnd::from(fault.code));
+                ticket.refuse(fault);
+            }
+        }
+    }
+
+    fn take_in(&mut self, from: &Presence, send: &Send, resolved: Resolved, ticket: Ticket, now: UtcMs) {
+        let Resolved { recipients, mut skipped, direct } = resolved;
+        let (seq, id) = (self.mesh.store.number(), MessageId::new());
+        let push = push_of(self.mesh.id.as_str(), from, send, &id, seq, now);
+        let letter = Arc::new(Letter { seq, priority: push.priority, bytes: recall::bytes_of(&push), push });
+        let member = from.about.member;
+        let envelope = Envelope { letter: Arc::clone(&letter), from: Some(member), recipients, direct };
+        let Accepted { recipients, full } = match self.mail.accept(envelope, now) {
+            Ok(accepted) => accepted,
+            Err(refused) => {
+                let fault = fault_of(&refused, &self.mesh.metrics.limits);
+                self.mesh.metrics.sends.count(SendEnd::from(fault.code));
+                return ticket.refuse(fault);
+            }
+        };
+        let full =
+            full.into_iter().map(|to| Skipped { pubkey: to.mailbox, name: to.name, reason: "mailbox_full".into() });
+        skipped.extend(full);
+        let ack = Ack {
+            message_id: Some(id.to_string()),
+            queued: true,
+            recipients: u32::try_from(recipients.len()).ok(),
+            skipped,
+            ..Ack::default()
+        };
+        let row = match self.row(&letter, id, &ack, now) {
+            Ok(row) => row,
+            Err(error) => {
+                self.mail.given_up(seq);
+                return ticket.refuse(Fault::new(SendFault::NotStored, error.to_string()));
+            }
+        };
+        let message = NewMessage {
+            sender: from.shown.to_string(),
+            sender_member: Some(from.member.clone()),
+            sender_session_id: Some(from.session_id.clone()),
+            client_id: send.id.clone(),
+            digest: send.id.as_ref().map(|_| digest(send)),
+            target: send.target_spec.clone(),
+            ..row
+        };
+        let sending = Sending { seq, digest: message.digest.clone(), ack, ticket: Some(ticket) };
+        self.hand_over(message, &recipients, letter.bytes, sending);
+    }
+
+    /// A message of the mesh's own as a row.
+    fn row(&self, letter: &Letter, id: MessageId, ack: &Ack, now: UtcMs) -> Result<NewMessage, serde_json::Error> {
+        let push = &letter.push;
+        let extra = Push { nonce: String::new(), ciphertext: String::new(), ..push.clone() };
+        Ok(NewMessage {
+            seq: letter.seq,
+            id,
+            sender: SYSTEM.to_owned(),
+            sender_member: None,
+            sender_session_id: None,
+            client_id: None,
+            digest: None,
+            target: String::new(),
+            priority: recall::number_of(letter.priority),
+            nonce: push.nonce.clone(),
+            ciphertext: push.ciphertext.clone(),
+            extra: Some(Document::of(&extra)?),
+            ack: Document::of(ack)?,
+            created_at: now,
+            expires_at: now.plus_ms(self.mesh.members.now().message_ttl_ms),
+        })
+    }
+
+    fn hand_over(&mut self, message: NewMessage, to: &[Recipient], bytes: u64, sending: Sending) {
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        let delivery = |to: &Recipient| NewDelivery {
+            id: to.delivery,
+            mailbox: to.mailbox.to_string(),
+            of_member: to.of == Of::Member,
+            bytes,
+            wrapped_key: to.key.as_deref().map(str::to_owned),
+        };
+        let entry = Entry::Message(Box::new(message), to.iter().map(delivery).collect());
+        if let Err((full, Pending::Sending(sending))) = self.write(entry, Pending::Sending(Box::new(sending))) {
+            self.mail.given_up(sending.seq);
+            self.mesh.metrics.sends.count(SendEnd::from(SendFault::NotStored));
+            if let Some(ticket) = sending.ticket {
+                ticket.refuse(Fault::new(SendFault::NotStored, full.to_string()));
+            }
+        }
+    }
+
+    /// A durable word of the mesh's own to one mailbox.
+    pub(super) fn post(&mut self, to: Address, event: &str, data: &Value) {
+        let now = self.now();
+        let (seq, id) = (self.mesh.store.number(), MessageId::new());
+        let push = Push { message_id: id.to_string(), seq: Some(seq), ..system_push(&self.mesh, event, data, now) };
+        let letter = Arc::new(Letter { seq, priority: push.priority, bytes: recall::bytes_of(&push), push });
+        let recipient = Recipient {
+            mailbox: to,
+            of: Of::Session,
+            name: String::new(),
+            key: None,
+            delivery: self.mesh.store.number(),
+        };
+        let envelope = Envelope { letter: Arc::clone(&letter), from: None, recipients: vec![recipient], direct: true };
+        // A full mailbox has enough to read.
+        let Ok(Accepted { recipients, .. }) = self.mail.accept(envelope, now) else { return };
+        let Ok(row) = self.row(&letter, id, &Ack::default(), now) else { return self.mail.given_up(seq) };
+        let message = NewMessage { target: to.to_string(), ..row };
+        self.hand_over(
+            message,
+            &recipients,
+            letter.bytes,
+            Sending { seq, digest: None, ack: Ack::default(), ticket: None },
+        );
+    }
+}
+
+fn checked(send: &Send) -> Result<(), Fault> {
+    let bad = |words: &str| Err(Fault::new(SendFault::BadMessage, words));
+    if send.id.as_ref().is_some_and(|id| id.len() > MAX_ID_BYTES) {
+        return bad("`id` is longer than 256 bytes");
+    }
+    let is_direct = !send.target_spec.starts_with(['@', '*']);
+    if let Some(e2e) = &send.e2e {
+        if e2e.v != E2E_VERSION {
+            return bad("`e2e.v` is 2");
+        }
+        if send.id.as_ref() != Some(&e2e.id) {
+            return bad("`e2e.id` is the same as `id`");
+        }
+        if is_direct && !e2e.keys.is_empty() {
+            return bad("`e2e.keys` is for groups");
+        }
+    }
+    if is_direct || send.e2e.is_some() {
+        if STANDARD.decode(&send.nonce).map(|nonce| nonce.len()) != Ok(NONCE_BYTES) {
+            return bad("`nonce` is base64 of 24 bytes");
+        }
+        if STANDARD.decode(&send.ciphertext).is_err() {
+            return bad("`ciphertext` is base64");
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether a repetition is one. The keys of a group are sealed anew when its members have changed, so they do not
+/// count.
+fn digest(send: &Send) -> String {
+    let mut hash = Sha256::new();
+    for part in [send.target_spec.as_str(), send.priority.as_str(), &send.nonce, &send.ciphertext] {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hex::encode(hash.finalize())
+}
+
+fn push_of(mesh: &str, from: &Presence, send: &Send, id: &MessageId, seq: i64, now: UtcMs) -> Push {
+    Push {
+        message_id: id.to_string(),
+        mesh_id: mesh.to_owned(),
+        sender_pubkey: from.shown.to_string(),
+        priority: send.priority,
+        nonce: send.nonce.clone(),
+        ciphertext: send.ciphertext.clone(),
+        created_at: now.to_string(),
+        seq: Some(seq),
+        target_spec: Some(send.target_spec.clone()),
+        e2e: send.e2e.as_ref().map(|e2e| E2e { keys: std::collections::BTreeMap::new(), ..e2e.clone() }),
+        sender_name: Some(from.name.clone()),
+        member_pubkey: Some(from.about.member),
+        session_id: Some(from.session_id.clone()),
+        session_cert: from.about.session_cert,
+        ..Push::default()
+    }
+}
+
+fn fault_of(refused: &Refused, limits: &meter::Counters<Limit>) -> Fault {
+    let (limit, code) = match refused {
+        Refused::TooLarge { .. } => (Limit::MailboxBytes, SendFault::TooLarge),
+        Refused::Rate { .. } => (Limit::SendRate, SendFault::Rate),
+        Refused::MailboxFull => (Limit::MailboxMessages, SendFault::MailboxFull),
+        Refused::QueueFull => (Limit::QueueBytes, SendFault::QueueFull),
+    };
+    limits.count(limit);
+    Fault::new(code, format!("{code}: {refused}"))
+}
+
+impl Handler<SendMail> for MeshActor {
+    type Result = ();
+
+    fn handle(&mut self, mail: SendMail, ctx: &mut Self::Context) {
+        self.send(mail);
+        self.follow(ctx);
+    }
+}
