@@ -1,6 +1,6 @@
 //! What the stories and the load programs share: [`harness`] runs the built `claudemesh` as a person would, and looks
 //! at it from outside: through its commands, its sockets and the system's process table. [`frames`] moves many messages
-//! with one read or write.
+//! with one read or write, [`measure`] is what the load programs measure with.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,3 +12,5 @@
 #[path = "../load/frames.rs"]
 pub mod frames;
 pub mod harness;
+#[path = "../load/measure/mod.rs"]
+pub mod measure;

@@ -21,7 +21,6 @@
 //! | `speech` | how a path words a call and its answer |
 //! | `drive` | keeps so many calls in flight on one connection, and takes their times |
 //! | `starts` | how soon a mesh is ready, and how large it is then |
-//! | `procfs`, `stats` | processor time and memory of a process; quantiles and medians |
 //! | `measured`, `report` | what is kept of a run, and how it is told |
 #![allow(
     clippy::unwrap_used,
@@ -33,25 +32,22 @@
 )]
 
 mod drive;
-mod interrupt;
 mod measured;
 mod options;
 mod path;
 mod plan;
-mod procfs;
 mod report;
 mod speech;
 mod starts;
-mod stats;
 
 use std::fs;
 use std::process::ExitCode;
 
-use interrupt::Interrupt;
+use ::tests::measure::{Interrupt, Machine, markers};
 use measured::Measured;
 use options::Options;
 use path::Path;
-use report::{Machine, Report, page};
+use report::{Report, page};
 use tokio::runtime::Runtime;
 
 /// It was measured, and an aim is not kept.
@@ -80,7 +76,7 @@ fn run(options: &Options) -> Result<bool, String> {
     // Before minutes go by: what is to be read and written must be there.
     let recovery = options.recovery.as_deref().map(report::read_recovery).transpose()?;
     if let Some(file) = &options.page {
-        page::check(file)?;
+        markers::CALLS.check(file)?;
     }
     let machine = Machine::look();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -93,7 +89,7 @@ fn run(options: &Options) -> Result<bool, String> {
     let tables = page::tables(&report);
     eprintln!("\n{tables}");
     if let Some(file) = &options.page {
-        page::write(file, &tables)?;
+        markers::CALLS.write(file, &tables)?;
     }
     let document = report::document(&report).to_string();
     match &options.json {

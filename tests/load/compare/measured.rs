@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::tests::measure::{Spread, quantile, spread};
+
 use crate::path::Sample;
 use crate::plan::Cell;
-use crate::stats::{Spread, quantile, spread};
 
 /// What the others are compared with.
 pub(crate) const FLOOR: &str = "chain";

@@ -8,8 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ::tests::harness::{BOOT, Mesh};
-
-use crate::procfs;
+use ::tests::measure::procfs;
 
 /// Between two looks; so exact is what is measured.
 const LOOK_EVERY: Duration = Duration::from_micros(500);

@@ -12,13 +12,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::tests::harness::Table;
+use ::tests::measure::procfs;
 use tokio::process::Child;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
 use crate::drive::{Driven, Line};
 use crate::plan::Cell;
-use crate::procfs;
 
 /// What a path's server is called where it needs a name.
 const SERVICE: &str = "load";

@@ -1,20 +1,17 @@
 //! What came of a run: aims, a document for programs, and [`page`] for people.
 
-mod machine;
-pub(crate) mod markers;
 pub(crate) mod page;
 
 use std::fs;
 use std::path::Path;
 
-pub(crate) use machine::Machine;
+use ::tests::measure::{Aim, Bound, Machine, Spread, aims_document, spread};
 use serde_json::{Map, Value, json};
 
 use crate::measured::{CPU, Compared, FIGURES, FLOOR, Measured, P50, RATE};
 use crate::options::Options;
 use crate::plan::Cell;
 use crate::starts::Starts;
-use crate::stats::{Spread, spread};
 
 /// Broker and runner together, idle and without a service.
 const IDLE_BYTES: f64 = 30e6;
@@ -38,41 +35,6 @@ pub(crate) struct Report<'a> {
     pub(crate) measured: Measured,
     /// What `load-recovery` printed.
     pub(crate) recovery: Option<Value>,
-}
-
-/// A bound that somebody set, and what was measured.
-#[derive(Debug)]
-pub(crate) struct Aim {
-    pub(crate) name: &'static str,
-    pub(crate) what: String,
-    pub(crate) unit: &'static str,
-    pub(crate) bound: Bound,
-    pub(crate) measured: Spread,
-}
-
-/// On which side of it is better.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Bound {
-    AtMost(f64),
-    AtLeast(f64),
-}
-
-impl Bound {
-    pub(crate) fn value(self) -> f64 {
-        match self {
-            Self::AtMost(value) | Self::AtLeast(value) => value,
-        }
-    }
-}
-
-impl Aim {
-    /// The median is within the bound.
-    pub(crate) fn is_kept(&self) -> bool {
-        match self.bound {
-            Bound::AtMost(most) => self.measured.median <= most,
-            Bound::AtLeast(least) => self.measured.median >= least,
-        }
-    }
 }
 
 impl Report<'_> {
@@ -148,12 +110,6 @@ pub(crate) fn read_recovery(file: &Path) -> Result<Value, String> {
 pub(crate) fn document(report: &Report<'_>) -> Value {
     let Report { options, machine, starts, measured, recovery } = report;
     let cells: Vec<Value> = measured.cells.iter().map(|(cell, compared)| of_cell(cell, compared)).collect();
-    let aims = report.aims().into_iter().map(|aim| {
-        let Spread { median, min, max } = aim.measured;
-        let (bound, unit, is_kept) = (aim.bound.value(), aim.unit, aim.is_kept());
-        let measured = json!({ "median": median, "min": min, "max": max });
-        (aim.name.to_owned(), json!({ "bound": bound, "unit": unit, "measured": measured, "kept": is_kept }))
-    });
     json!({
         "machine": machine.document(),
         "options": {
@@ -162,7 +118,7 @@ pub(crate) fn document(report: &Report<'_>) -> Value {
             "mib": options.mib,
             "repetitions": options.repetitions,
         },
-        "aims": aims.collect::<Map<_, _>>(),
+        "aims": aims_document(&report.aims()),
         "starts": {
             "after_stop_ms": starts.stopped_ms,
             "after_kill_ms": starts.killed_ms,

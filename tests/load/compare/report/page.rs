@@ -1,27 +1,11 @@
 //! Tables for people, and the page that holds them.
 
 use std::fmt::Write;
-use std::fs;
-use std::path::Path;
 
-use super::{Aim, Bound, Report, markers};
+use ::tests::measure::{aims, grouped, spread};
+
+use super::Report;
 use crate::measured::{CPU, Compared, FLOOR, Measured, P50, P99, RATE, between_kib};
-use crate::stats::{Spread, spread};
-
-/// That the page is there and has a place for the tables.
-pub(crate) fn check(file: &Path) -> Result<(), String> {
-    renewed(file, "").map(drop)
-}
-
-/// Puts the tables into the page.
-pub(crate) fn write(file: &Path, tables: &str) -> Result<(), String> {
-    fs::write(file, renewed(file, tables)?).map_err(|error| format!("--page {}: {error}", file.display()))
-}
-
-fn renewed(file: &Path, tables: &str) -> Result<String, String> {
-    let page = fs::read_to_string(file).map_err(|error| format!("--page {}: {error}", file.display()))?;
-    markers::replace(&page, tables).map_err(|error| format!("--page {}: {error}", file.display()))
-}
 
 /// All tables.
 pub(crate) fn tables(report: &Report<'_>) -> String {
@@ -66,22 +50,6 @@ fn facts(report: &Report<'_>) -> String {
         grouped(options.calls as f64),
         options.mib,
     )
-}
-
-fn aims(aims: &[Aim]) -> String {
-    let mut text = "| | aim | median | min–max | |\n|---|---|---|---|---|\n".to_owned();
-    for aim in aims {
-        let Aim { what, unit, bound, measured, .. } = aim;
-        let Spread { median, min, max } = measured;
-        let word = if aim.is_kept() { "kept" } else { "**BROKEN**" };
-        let bound = match bound {
-            Bound::AtMost(most) => format!("≤ {}", grouped(*most)),
-            Bound::AtLeast(least) => format!("≥ {}", grouped(*least)),
-        };
-        let [median, min, max] = [*median, *min, *max].map(grouped);
-        let _ = writeln!(text, "| {what} | {bound} {unit} | {median} {unit} | {min}–{max} | {word} |");
-    }
-    text
 }
 
 fn calls_head() -> String {
@@ -152,25 +120,6 @@ fn mb(kib: f64) -> String {
     format!("{:.1}", kib * 1_024.0 / 1e6)
 }
 
-/// A number as one reads it: small ones with decimals, large ones in groups of three.
-fn grouped(number: f64) -> String {
-    if number < 10.0 {
-        return format!("{number:.2}");
-    }
-    if number < 100.0 {
-        return format!("{number:.1}");
-    }
-    let digits = format!("{number:.0}");
-    let mut text = String::new();
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -182,8 +131,8 @@ mod tests {
     use crate::drive::Driven;
     use crate::options::Options;
     use crate::path::Sample;
-    use crate::report::Machine;
     use crate::starts::Starts;
+    use ::tests::measure::Machine;
 
     fn report(options: &Options) -> Report<'_> {
         let mut measured = Measured::default();
@@ -243,10 +192,5 @@ mod tests {
             }
         }
         assert!(text.contains("| 1 | mesh | 2,000 | 2,000–2,000 | 1.00 | 250 | 250–250 | 2.50 |"), "{text}");
-    }
-
-    #[test]
-    fn numbers_are_grouped() {
-        assert_eq!([1_234_567.0, 999.6, 99.94, 100.0, 1.5].map(grouped), ["1,234,567", "1,000", "99.9", "100", "1.50"]);
     }
 }

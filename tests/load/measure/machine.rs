@@ -10,19 +10,25 @@ const BUSY_SHARE: f64 = 0.5;
 
 /// Facts of the machine before the run.
 #[derive(Debug, Clone)]
-pub(crate) struct Machine {
-    pub(crate) date: String,
-    pub(crate) cores: usize,
-    pub(crate) processor: String,
-    pub(crate) kernel: String,
+pub struct Machine {
+    /// ISO 8601, the day.
+    pub date: String,
+    /// That may be used.
+    pub cores: usize,
+    /// Its model.
+    pub processor: String,
+    /// Its version.
+    pub kernel: String,
     /// What else it did: the average of the last minute.
-    pub(crate) load_before: String,
+    pub load_before: String,
     /// `release`, or `dev`, whose figures mean nothing.
-    pub(crate) profile: &'static str,
+    pub profile: &'static str,
 }
 
 impl Machine {
-    pub(crate) fn look() -> Self {
+    /// As it is now.
+    #[must_use]
+    pub fn look() -> Self {
         let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
         let first = |text: String| text.split_whitespace().next().unwrap_or("?").to_owned();
         Self {
@@ -36,11 +42,14 @@ impl Machine {
     }
 
     /// Whether it did so much besides that the figures say little.
-    pub(crate) fn is_busy(&self) -> bool {
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
         self.load_before.parse::<f64>().is_ok_and(|load| load > self.cores as f64 * BUSY_SHARE)
     }
 
-    pub(super) fn document(&self) -> Value {
+    /// For a program.
+    #[must_use]
+    pub fn document(&self) -> Value {
         let Self { date, cores, processor, kernel, load_before, profile } = self;
         json!({
             "date": date,

@@ -1,21 +1,26 @@
 //! Numbers of many samples.
 
 /// The sample below which this share lies. None without samples.
-pub(crate) fn quantile(sorted: &[u64], share: f64) -> Option<u64> {
+#[must_use]
+pub fn quantile(sorted: &[u64], share: f64) -> Option<u64> {
     let last = sorted.len().checked_sub(1)?;
     Some(sorted[(last as f64 * share).round() as usize])
 }
 
 /// Median and spread of a few repetitions.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
+pub struct Spread {
+    /// The middle one.
+    pub median: f64,
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
 }
 
 /// None without samples.
-pub(crate) fn spread(samples: &[f64]) -> Option<Spread> {
+#[must_use]
+pub fn spread(samples: &[f64]) -> Option<Spread> {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (min, max) = (*sorted.first()?, *sorted.last()?);

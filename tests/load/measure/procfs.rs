@@ -8,7 +8,10 @@ use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
 
 /// Processor time so far.
-pub(crate) fn cpu(pid: u32) -> Result<Duration, String> {
+///
+/// # Errors
+/// There is no such process, in words.
+pub fn cpu(pid: u32) -> Result<Duration, String> {
     let words = |error: nix::Error| format!("the processor clock of process {pid}: {error}");
     let number = Pid::from_raw(i32::try_from(pid).map_err(|error| error.to_string())?);
     let clock = ClockId::pid_cpu_clock_id(number).map_err(words)?;
@@ -16,12 +19,19 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration, String> {
 }
 
 /// Proportional set size in KiB; none where the system does not let us look.
-pub(crate) fn pss_kib(pid: u32) -> Option<u64> {
-    parse_pss(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
+#[must_use]
+pub fn pss_kib(pid: u32) -> Option<u64> {
+    kib("Pss:", &fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?)
 }
 
-fn parse_pss(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+/// Resident set size in KiB; none where there is no such process.
+#[must_use]
+pub fn rss_kib(pid: u32) -> Option<u64> {
+    kib("VmRSS:", &fs::read_to_string(format!("/proc/{pid}/status")).ok()?)
+}
+
+fn kib(name: &str, text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
 }
 
@@ -46,8 +56,9 @@ mod tests {
     fn the_share_of_memory_is_read_in_kib() {
         let text =
             "55d0-7ffd ---p 00000000 00:00 0 [rollup]\nRss:    4000 kB\nPss:            1234 kB\nPss_Dirty: 9 kB\n";
-        assert_eq!(parse_pss(text), Some(1234));
-        assert_eq!(parse_pss(""), None);
+        assert_eq!(kib("Pss:", text), Some(1234));
+        assert_eq!(kib("Pss:", ""), None);
         assert!(pss_kib(std::process::id()).unwrap() > 100);
+        assert!(rss_kib(std::process::id()) >= pss_kib(std::process::id()));
     }
 }
