@@ -1,4 +1,4 @@
-//! One GET, answered or not: enough of HTTP to look at a broker without a client's help.
+//! One GET or POST, answered or not: enough of HTTP to ask a broker without a client's help.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -21,17 +21,30 @@ pub struct Response {
 /// # Errors
 /// Why there was no answer, or none that is HTTP.
 pub fn get(port: u16, path: &str, token: Option<&str>) -> Result<Response, String> {
-    let words = |error: std::io::Error| format!("GET {path}: {error}");
+    let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
+    ask(port, "GET", path, &bearer, "")
+}
+
+/// Sends JSON to `path` of `127.0.0.1:port`.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(port: u16, path: &str, body: &str) -> Result<Response, String> {
+    let headers = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+    ask(port, "POST", path, &headers, body)
+}
+
+fn ask(port: u16, method: &str, path: &str, headers: &str, body: &str) -> Result<Response, String> {
+    let words = |error: std::io::Error| format!("{method} {path}: {error}");
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(words)?;
     stream.set_read_timeout(Some(PATIENCE)).map_err(words)?;
     stream.set_write_timeout(Some(PATIENCE)).map_err(words)?;
-    let bearer = token.map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default();
     // HTTP/1.0: the body ends where the connection does, and is never chunked.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{bearer}\r\n");
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n{body}");
     stream.write_all(request.as_bytes()).map_err(words)?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).map_err(words)?;
-    parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| format!("GET {path}: the answer is not HTTP"))
+    parse(&String::from_utf8_lossy(&answer)).ok_or_else(|| format!("{method} {path}: the answer is not HTTP"))
 }
 
 fn parse(answer: &str) -> Option<Response> {

@@ -11,6 +11,9 @@
 //! | [`tree`] | `GET /tree`, and finding nodes in it |
 //! | [`processes`] | which processes exist, whose they are, what they cost |
 //! | [`peer`] | a WebSocket peer written from the wire's description |
+//! | [`members`] | an owner, its invites, and who joins by them |
+//! | [`session`] | what a member's session says: its hello, its messages |
+//! | [`ledger`] | which messages are due where, and what came |
 //! | [`postgres`] | a database, or a server to break |
 //! | [`load`] | a steady stream of calls, each answer counted |
 //! | [`wait`] | conditions with deadlines |
@@ -20,13 +23,16 @@
 
 pub mod command;
 pub mod http;
+pub mod ledger;
 pub mod level;
 pub mod load;
+pub mod members;
 pub mod mesh;
 pub mod peer;
 pub mod postgres;
 pub mod processes;
 pub mod programs;
+pub mod session;
 pub mod tree;
 pub mod turn;
 pub mod wait;
@@ -36,9 +42,11 @@ use std::time::Duration;
 pub use command::Outcome;
 pub use level::{Level, levels};
 pub use load::{Load, LoadReport};
+pub use members::{Member, Owner};
 pub use mesh::{Backend, Mesh, Options};
 pub use peer::Peer;
 pub use processes::{Identity, Table};
+pub use session::{Client, Session};
 pub use tree::{Node, Tree};
 pub use wait::wait_until;
 

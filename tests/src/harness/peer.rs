@@ -3,15 +3,17 @@
 //! It says hello as the oldest clients do: signed by the member key, with a fresh session key and without the newer
 //! fields, so every story that uses it shows as well that such a client is served.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use ed25519_dalek::{Signer, SigningKey};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use super::members::Member;
+use super::session::{Client, Session};
 
 /// From the connection to `hello_ack`.
 const HELLO: Duration = Duration::from_secs(5);
@@ -30,11 +32,21 @@ impl Peer {
     /// What went wrong, in words.
     pub async fn connect(membership: &Value) -> Result<Self, String> {
         let word = |name: &str| membership[name].as_str().ok_or(format!("config.json has no {name}"));
-        let address = word("brokerUrl")?;
         let greeting = hello(word("meshId")?, word("memberId")?, word("secretKey")?)?;
+        Self::greet(word("brokerUrl")?, greeting).await
+    }
+
+    /// Connects to the broker on a port of this machine as this session.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn enter(port: u16, session: &Session, client: Client) -> Result<Self, String> {
+        Self::greet(&format!("ws://127.0.0.1:{port}/ws"), session.hello(client)).await
+    }
+
+    async fn greet(address: &str, greeting: Value) -> Result<Self, String> {
         let connecting = async {
-            let (socket, _) = connect_async(address).await.map_err(|error| error.to_string())?;
-            let mut peer = Self { socket, requests: 0 };
+            let mut peer = Self::open(address).await?;
             let answer = peer.ask(greeting).await?;
             match answer["type"].as_str() {
                 Some("hello_ack") => Ok(peer),
@@ -42,6 +54,23 @@ impl Peer {
             }
         };
         timeout(HELLO, connecting).await.map_err(|_| format!("no hello_ack within {HELLO:?}"))?
+    }
+
+    /// Connects and says nothing.
+    ///
+    /// # Errors
+    /// The socket's words.
+    pub async fn open(address: &str) -> Result<Self, String> {
+        let (socket, _) = connect_async(address).await.map_err(|error| error.to_string())?;
+        Ok(Self { socket, requests: 0 })
+    }
+
+    /// Sends a text as it is.
+    ///
+    /// # Errors
+    /// The socket's words.
+    pub async fn send_text(&mut self, text: String) -> Result<(), String> {
+        self.socket.send(Message::text(text)).await.map_err(|error| error.to_string())
     }
 
     /// Sends one message; the `_reqId` that it was given.
@@ -53,7 +82,7 @@ impl Peer {
         let id = format!("r{}", self.requests);
         message["_reqId"] = json!(id);
         let text = message.to_string();
-        self.socket.send(Message::text(text)).await.map_err(|error| error.to_string())?;
+        self.send_text(text).await?;
         Ok(id)
     }
 
@@ -139,63 +168,18 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }
 
-/// A signed hello, as a message.
+/// A signed hello of a fresh session, as a message.
 ///
 /// # Errors
 /// What is wrong with the key.
 pub fn hello(mesh: &str, member: &str, secret: &str) -> Result<Value, String> {
-    let member_key = signing_key(&hex::decode(secret).map_err(|error| format!("secretKey: {error}"))?)?;
-    let mut seed = [0; 32];
-    getrandom(&mut seed)?;
-    let session_key = SigningKey::from_bytes(&seed);
-    let pubkey = hex::encode(member_key.verifying_key().as_bytes());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|error| error.to_string())?.as_millis() as u64;
-    let signature = member_key.sign(format!("{mesh}|{member}|{pubkey}|{now}").as_bytes());
-    let session_pubkey = hex::encode(session_key.verifying_key().as_bytes());
-    Ok(json!({
-        "type": "hello",
-        "meshId": mesh,
-        "memberId": member,
-        "pubkey": pubkey,
-        "sessionId": session_pubkey[..32],
-        "sessionPubkey": session_pubkey,
-        "pid": std::process::id(),
-        "cwd": "/",
-        "timestamp": now,
-        "signature": hex::encode(signature.to_bytes()),
-        "displayName": "story",
-        "peerType": "human",
-    }))
-}
-
-/// The seed is the first half of a secret key on the wire.
-fn signing_key(secret: &[u8]) -> Result<SigningKey, String> {
-    let seed = secret.get(..32).and_then(|seed| seed.try_into().ok()).ok_or("secretKey is too short")?;
-    Ok(SigningKey::from_bytes(seed))
-}
-
-fn getrandom(seed: &mut [u8; 32]) -> Result<(), String> {
-    use std::io::Read;
-    std::fs::File::open("/dev/urandom")
-        .and_then(|mut source| source.read_exact(seed))
-        .map_err(|error| error.to_string())
+    let member = Member::of(mesh, member, secret, "story")?;
+    Ok(Session::new(&member).hello(Client::Old))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_hello_is_signed_as_the_wire_says() {
-        let secret = hex::encode((0u8..32).collect::<Vec<_>>()) + &"0".repeat(64);
-        let hello = hello("mesh1", "member1", &secret).unwrap();
-        assert_eq!(hello["pubkey"], "03a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8");
-        let text = format!("mesh1|member1|{}|{}", hello["pubkey"].as_str().unwrap(), hello["timestamp"]);
-        let signature = hex::decode(hello["signature"].as_str().unwrap()).unwrap();
-        let key = signing_key(&hex::decode(&secret).unwrap()).unwrap().verifying_key();
-        let signature = ed25519_dalek::Signature::from_slice(&signature).unwrap();
-        key.verify_strict(text.as_bytes(), &signature).unwrap();
-    }
 
     #[test]
     fn a_verdict_names_what_went_wrong() {
