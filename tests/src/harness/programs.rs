@@ -32,6 +32,12 @@ pub fn compare() -> PathBuf {
     find("load-compare")
 }
 
+/// The program that measures messages.
+#[must_use]
+pub fn mail() -> PathBuf {
+    find("load-mail")
+}
+
 /// The project's folder.
 #[must_use]
 pub fn project() -> PathBuf {

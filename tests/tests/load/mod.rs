@@ -2,3 +2,4 @@
 
 mod compare;
 mod faults;
+mod mail;

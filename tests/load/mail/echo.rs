@@ -1,0 +1,113 @@
+//! The same number of frames of the same size through as many sockets, each sent back by a server that does nothing
+//! else: what the machine can do.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ::tests::frames::{self, Frame, READ_BYTES, Side};
+use bytes::BytesMut;
+use futures_util::future::try_join_all;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
+use tokio_tungstenite::{accept_async, client_async};
+
+/// All of it.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Starts the server, sends `each` frames of `bytes` through each of so many sockets at once, and waits for all of them.
+pub(crate) async fn measure(sockets: usize, each: usize, bytes: usize) -> Result<Duration, String> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(words)?;
+    listener.set_nonblocking(true).map_err(words)?;
+    let port = listener.local_addr().map_err(words)?.port();
+    // A thread of its own, as a broker is a process of its own. It ends with the last socket.
+    let server = thread::spawn(move || serve(listener, sockets));
+    let streams = try_join_all((0..sockets).map(|_| enter(port))).await?;
+    let mut burst = BytesMut::new();
+    let payload = vec![b'x'; bytes];
+    (0..each).for_each(|_| frames::put(Side::Client, Data::Text, &[&payload], &mut burst));
+    let burst = burst.freeze();
+    let begun = Instant::now();
+    let all = try_join_all(streams.into_iter().map(|stream| exchange(stream, &burst, each)));
+    timeout(DEADLINE, all).await.map_err(|_| format!("no end of the echo within {DEADLINE:?}"))??;
+    let took = begun.elapsed();
+    server.join().map_err(|_| "the echo server panicked")??;
+    Ok(took)
+}
+
+fn serve(listener: std::net::TcpListener, sockets: usize) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(words)?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).map_err(words)?;
+        let mut served = tokio::task::JoinSet::new();
+        for _ in 0..sockets {
+            let (stream, _) = listener.accept().await.map_err(words)?;
+            served.spawn(answer(stream));
+        }
+        while let Some(ended) = served.join_next().await {
+            ended.map_err(words)??;
+        }
+        Ok(())
+    })
+}
+
+async fn answer(stream: TcpStream) -> Result<(), String> {
+    stream.set_nodelay(true).map_err(words)?;
+    // Nothing is lost with the library's buffer: a client waits for the handshake.
+    let mut stream = accept_async(stream).await.map_err(words)?.into_inner();
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    loop {
+        while let Some(frame) = frames::take(&mut input).map_err(words)? {
+            if let Frame::Message(message) = frame {
+                frames::put(Side::Server, Data::Text, &[&message], &mut output);
+            }
+        }
+        stream.write_all_buf(&mut output).await.map_err(words)?;
+        input.reserve(READ_BYTES);
+        if stream.read_buf(&mut input).await.map_err(words)? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+async fn enter(port: u16) -> Result<TcpStream, String> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.map_err(words)?;
+    stream.set_nodelay(true).map_err(words)?;
+    let (socket, _) = client_async(format!("ws://127.0.0.1:{port}/"), stream).await.map_err(words)?;
+    Ok(socket.into_inner())
+}
+
+async fn exchange(mut stream: TcpStream, burst: &[u8], each: usize) -> Result<(), String> {
+    let (mut reader, mut writer) = stream.split();
+    let read = async {
+        let mut input = BytesMut::new();
+        let mut heard = 0;
+        while heard < each {
+            input.reserve(READ_BYTES);
+            if reader.read_buf(&mut input).await.map_err(words)? == 0 {
+                return Err("the echo server ended the connection".to_owned());
+            }
+            while frames::take(&mut input).map_err(words)?.is_some() {
+                heard += 1;
+            }
+        }
+        Ok(())
+    };
+    let write = async { writer.write_all(burst).await.map_err(words) };
+    futures_util::future::try_join(read, write).await.map(drop)
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_frame_comes_back() {
+        measure(3, 50, 700).await.unwrap();
+    }
+}
