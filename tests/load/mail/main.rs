@@ -40,7 +40,6 @@ mod options;
 mod phases;
 mod purse;
 mod report;
-mod rng;
 mod seat;
 #[cfg(test)]
 mod standin;

@@ -3,12 +3,12 @@
 
 use std::time::{Duration, Instant};
 
+use ::tests::harness::Rng;
 use ::tests::harness::ledger::{Ledger, Slip};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::crowd::{Crowd, Script};
 use crate::purse::Purse;
-use crate::rng::Rng;
 
 /// From the first send to the last delivery; what hangs is told after this.
 const DEADLINE: Duration = Duration::from_secs(120);

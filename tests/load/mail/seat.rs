@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ::tests::frames::{self, Frame, READ_BYTES, Side};
 use ::tests::harness::ledger::Slip;
-use ::tests::harness::{Client, Session};
+use ::tests::harness::{Client, Rng, Session};
 use bytes::{Bytes, BytesMut};
 use serde::Deserialize;
 use serde_json::json;
@@ -21,7 +21,6 @@ use tokio_tungstenite::client_async;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::Data;
 
 use crate::board::Board;
-use crate::rng::Rng;
 
 /// From the connection to `hello_ack`; a thousand at once take their time.
 const HELLO: Duration = Duration::from_secs(30);

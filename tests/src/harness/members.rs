@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -16,8 +17,6 @@ use super::{Mesh, http};
 
 /// How long an invite may be used: longer than any story.
 const INVITE_S: u64 = 3_600;
-/// What those who join become.
-const ROLE: &str = "member";
 
 /// A member of a mesh, with its key.
 #[derive(Debug)]
@@ -83,6 +82,12 @@ impl Member {
     pub fn address(&self) -> String {
         public(&self.key)
     }
+
+    /// Its secret key as the wire writes it.
+    #[must_use]
+    pub fn secret(&self) -> String {
+        hex::encode(self.key.to_keypair_bytes())
+    }
 }
 
 impl Owner {
@@ -113,19 +118,19 @@ impl Owner {
         })
     }
 
-    /// Makes an invite for so many and makes it known.
+    /// Makes an invite for so many, who become `role`, and makes it known.
     ///
     /// # Errors
     /// What the broker answered.
-    pub fn invite(&self, uses: u32) -> Result<Invite, String> {
+    pub fn invite(&self, role: &'static str, uses: u32) -> Result<Invite, String> {
         let key = session::fresh_key();
-        let signed = self.sign(&key);
+        let signed = self.sign(&key, role);
         let payload = serde_json::to_string(&signed).map_err(|error| error.to_string())?;
         let token = URL_SAFE_NO_PAD.encode(&payload);
         let known = json!({
             "type": "invite_create",
             "tokenSha256": hex::encode(Sha256::digest(&token)),
-            "role": ROLE,
+            "role": role,
             "uses": uses,
             "expiresAt": signed.expires_at,
         });
@@ -140,7 +145,7 @@ impl Owner {
     /// # Errors
     /// What the broker answered.
     pub fn crew(&self, prefix: &str, count: usize) -> Result<Vec<Arc<Member>>, String> {
-        let invite = self.invite(u32::try_from(count).map_err(|error| error.to_string())?)?;
+        let invite = self.invite("member", u32::try_from(count).map_err(|error| error.to_string())?)?;
         (0..count).map(|index| invite.join(&format!("{prefix}{index}"))).collect()
     }
 
@@ -166,14 +171,20 @@ impl Owner {
     /// Why there was no answer.
     pub fn ask(&self, message: Value) -> Result<Value, String> {
         let session = Session::new(&self.member);
-        converse(async { Peer::enter(self.port, &session, Client::Command).await?.ask(message).await })
+        // On a thread of its own, since callers may be inside a runtime.
+        let asked = thread::scope(|scope| {
+            let asking =
+                || converse(async { Peer::enter(self.port, &session, Client::Command).await?.ask(message).await });
+            scope.spawn(asking).join()
+        });
+        asked.map_err(|_| "asking panicked")?
     }
 
-    fn sign(&self, key: &SigningKey) -> Signed {
+    fn sign(&self, key: &SigningKey, role: &'static str) -> Signed {
         let Self { member, slug, broker, root, .. } = self;
         let (own, owner) = (public(key), public(root));
         let expires_at = session::now_ms() / 1_000 + INVITE_S;
-        let text = format!("1|{}|{slug}|{broker}|{expires_at}|{own}|{ROLE}|{owner}", member.mesh);
+        let text = format!("1|{}|{slug}|{broker}|{expires_at}|{own}|{role}|{owner}", member.mesh);
         Signed {
             v: 1,
             mesh_id: member.mesh.clone(),
@@ -181,7 +192,7 @@ impl Owner {
             broker_url: broker.clone(),
             expires_at,
             mesh_root_key: own,
-            role: ROLE,
+            role,
             owner_pubkey: owner,
             signature: hex::encode(root.sign(text.as_bytes()).to_bytes()),
         }
@@ -244,7 +255,7 @@ mod tests {
             broker: "ws://localhost:7900/ws".to_owned(),
             port: 0,
         };
-        let signed = owner.sign(&session::fresh_key());
+        let signed = owner.sign(&session::fresh_key(), "member");
         let invite: protocol::trust::Invite = serde_json::from_str(&serde_json::to_string(&signed).unwrap()).unwrap();
         let claim = protocol::identity::InviteClaim {
             v: 1,
@@ -253,7 +264,7 @@ mod tests {
             broker_url: "ws://localhost:7900/ws",
             expires_at_s: invite.expires_at,
             mesh_root_key: &invite.mesh_root_key,
-            role: ROLE,
+            role: "member",
             owner: invite.owner_pubkey,
         };
         claim.verify(&invite.signature, session::now_ms()).unwrap();

@@ -13,15 +13,19 @@
 //! | [`peer`] | a WebSocket peer written from the wire's description |
 //! | [`members`] | an owner, its invites, and who joins by them |
 //! | [`session`] | what a member's session says: its hello, its messages |
+//! | [`receiver`] | shows each message once, and acknowledges it |
 //! | [`ledger`] | which messages are due where, and what came |
 //! | [`postgres`] | a database, or a server to break |
 //! | [`load`] | a steady stream of calls, each answer counted |
+//! | [`hostile`] | frames that no client would send |
+//! | [`rng`] | numbers that look random, the same in every run |
 //! | [`wait`] | conditions with deadlines |
 //! | [`level`] | the isolation that a story forces |
 //! | [`turn`] | which stories run beside others |
 //! | [`programs`] | where the built programs are |
 
 pub mod command;
+pub mod hostile;
 pub mod http;
 pub mod ledger;
 pub mod level;
@@ -32,6 +36,8 @@ pub mod peer;
 pub mod postgres;
 pub mod processes;
 pub mod programs;
+pub mod receiver;
+pub mod rng;
 pub mod session;
 pub mod tree;
 pub mod turn;
@@ -46,6 +52,8 @@ pub use members::{Member, Owner};
 pub use mesh::{Backend, Mesh, Options};
 pub use peer::Peer;
 pub use processes::{Identity, Table};
+pub use receiver::Receiver;
+pub use rng::Rng;
 pub use session::{Client, Session};
 pub use tree::{Node, Tree};
 pub use wait::wait_until;

@@ -38,6 +38,12 @@ pub fn mail() -> PathBuf {
     find("load-mail")
 }
 
+/// A receiver in a process of its own.
+#[must_use]
+pub fn mail_peer() -> PathBuf {
+    find("mail-peer")
+}
+
 /// The project's folder.
 #[must_use]
 pub fn project() -> PathBuf {

@@ -49,6 +49,23 @@ impl Session {
         public(&self.key)
     }
 
+    /// With a key that another process gave away by [`Self::seed`].
+    ///
+    /// # Errors
+    /// What is wrong with the seed.
+    pub fn from_seed(member: &Arc<Member>, seed: &str) -> Result<Self, String> {
+        let bytes: Vec<u8> = hex::decode(seed).map_err(|error| error.to_string())?;
+        let seed: [u8; 32] = bytes.try_into().map_err(|_| "a seed has 32 bytes")?;
+        let key = SigningKey::from_bytes(&seed);
+        Ok(Self { member: Arc::clone(member), id: public(&key)[..32].to_owned(), key })
+    }
+
+    /// Its key's seed in hex.
+    #[must_use]
+    pub fn seed(&self) -> String {
+        hex::encode(self.key.to_bytes())
+    }
+
     /// A hello at this moment.
     #[must_use]
     pub fn hello(&self, client: Client) -> Value {

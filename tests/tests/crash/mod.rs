@@ -2,5 +2,6 @@
 
 mod broker;
 mod database;
+mod mail;
 mod runner;
 mod service;

@@ -3,8 +3,10 @@
 mod agreement;
 mod demo;
 mod failures;
+mod hostile;
 mod isolation;
 mod leftovers;
+mod mail;
 mod packages;
 mod second_up;
 mod watch;
