@@ -6,6 +6,7 @@
 mod harness;
 mod http;
 mod link;
+mod mail;
 mod metrics;
 mod store;
 mod tree;

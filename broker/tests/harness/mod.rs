@@ -28,7 +28,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 pub(crate) use client::{Client, Hello, now_ms};
-pub(crate) use rest::{Answer, get, get_bytes};
+pub(crate) use rest::{Answer, get, get_bytes, post};
 pub(crate) use runner::{Conn, FakeRunner, Load, greet, receive, report, tool};
 
 /// Longest wait for anything that must happen.
