@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use diesel::dsl::{exists, max, not};
+use diesel::dsl::max;
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
@@ -100,6 +100,9 @@ impl Store {
                 .limit(i64::from(limit))
                 .load(conn)
                 .await?;
+            if over.is_empty() {
+                return Ok(over);
+            }
             let ids: Vec<i64> = over.iter().map(|expired| expired.delivery).collect();
             diesel::update(delivery::table.filter(delivery::id.eq_any(ids)))
                 .set((delivery::state.eq(DeliveryState::Expired), delivery::ended_at.eq(now)))
@@ -127,12 +130,15 @@ impl Store {
                 .filter(message::expires_at.le(now.plus_ms(-IDEMPOTENCY_KEPT_MS)))
                 .filter(message::mesh_id.eq(mesh))
                 .filter(message::seq.ne(newest.unwrap_or_default()))
-                .filter(not(exists(waiting())))
+                .filter(waiting().is_null())
                 .order(message::expires_at.asc())
                 .select(message::seq)
                 .limit(limit)
                 .load(conn)
                 .await?;
+            if old.is_empty() {
+                return Ok(0);
+            }
             Ok(diesel::delete(message::table.filter(message::seq.eq_any(old))).execute(conn).await?)
         })
     }
@@ -167,7 +173,7 @@ impl Store {
                 .filter(message::seq.between(from_seq, last))
                 .filter(message::mesh_id.eq(&mesh))
                 .filter(message::ciphertext.ne(""))
-                .filter(not(exists(waiting())));
+                .filter(waiting().is_null());
             diesel::update(bodies)
                 .set((message::nonce.eq(""), message::ciphertext.eq(""), message::extra.eq(None::<Document>)))
                 .execute(conn)
@@ -177,8 +183,13 @@ impl Store {
     }
 }
 
-/// The pending deliveries of a message.
+/// One of a message's pending deliveries. A value, not an `EXISTS`: PostgreSQL would read all deliveries to answer that for
+/// many messages at once.
 #[diesel::dsl::auto_type]
 fn waiting() -> _ {
-    delivery::table.filter(delivery::message_seq.eq(message::seq)).filter(delivery::ended_at.is_null())
+    delivery::table
+        .filter(delivery::message_seq.eq(message::seq))
+        .filter(delivery::ended_at.is_null())
+        .select(delivery::id)
+        .single_value()
 }

@@ -87,8 +87,11 @@ impl Store {
                 .filter(delivery::priority.eq(priority))
                 .filter(delivery::ended_at.is_null())
                 .filter(delivery::message_seq.gt(after))
-                .order((delivery::message_seq.asc(), delivery::id.asc()));
+                .order(delivery::message_seq.asc());
             let sizes: Vec<i32> = waiting.clone().select(delivery::bytes).limit(limit).load(conn).await?;
+            if sizes.is_empty() {
+                return Ok(Vec::new());
+            }
             let rows: Vec<(i64, Option<String>, StoredMessage)> = waiting
                 .inner_join(message::table)
                 .select((delivery::id, delivery::wrapped_key, StoredMessage::as_select()))
@@ -141,7 +144,7 @@ fn fitting(sizes: &[i32], max_bytes: u64) -> i64 {
         total <= max_bytes
     });
     // A count of rows that were read fits.
-    i64::try_from(fit.count().max(1)).unwrap_or(i64::MAX)
+    i64::try_from(fit.count().max(1).min(sizes.len())).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -153,7 +156,7 @@ mod tests {
         assert_eq!(fitting(&[10, 10, 10], 30), 3);
         assert_eq!(fitting(&[10, 10, 10], 29), 2);
         assert_eq!(fitting(&[10, 10], 0), 1);
-        assert_eq!(fitting(&[], 0), 1);
+        assert_eq!(fitting(&[], 0), 0);
         assert_eq!(fitting(&[i32::MAX; 3], u64::MAX), 3);
         assert_eq!(fitting(&[-1, 5], 5), 2);
     }

@@ -7,7 +7,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use diesel::deserialize::FromSqlRow;
-use diesel::dsl::{exists, not};
 use diesel::expression::AsExpression;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
@@ -176,17 +175,22 @@ impl Store {
             let mail = delivery::table
                 .filter(delivery::mesh_id.eq(session::mesh_id))
                 .filter(delivery::mailbox.eq(session::pubkey))
-                .filter(delivery::ended_at.is_null());
+                .filter(delivery::ended_at.is_null())
+                .select(delivery::id)
+                .single_value();
             let old: Vec<String> = session::table
                 .filter(session::mesh_id.eq(&mesh))
                 .filter(session::last_seen_at.lt(before))
                 .filter(session::present.eq(false))
-                .filter(not(exists(mail)))
+                .filter(mail.is_null())
                 .order(session::last_seen_at.asc())
                 .select(session::pubkey)
                 .limit(limit)
                 .load(conn)
                 .await?;
+            if old.is_empty() {
+                return Ok(0);
+            }
             let these = session::table.filter(session::mesh_id.eq(&mesh)).filter(session::pubkey.eq_any(old));
             Ok(diesel::delete(these).execute(conn).await?)
         })

@@ -55,7 +55,7 @@ CREATE TABLE session (
     PRIMARY KEY (mesh_id, pubkey),
     FOREIGN KEY (mesh_id, member_id) REFERENCES member (mesh_id, id)
 );
-CREATE INDEX session_by_session_id ON session (mesh_id, member_id, session_id);
+CREATE INDEX session_by_session_id ON session (mesh_id, member_id, session_id, last_seen_at);
 CREATE INDEX session_by_last_seen ON session (mesh_id, last_seen_at);
 
 CREATE TABLE message (
@@ -76,8 +76,9 @@ CREATE TABLE message (
     ack               TEXT     NOT NULL,
     created_at        BIGINT   NOT NULL,
     expires_at        BIGINT   NOT NULL,
-    -- What a sender says twice is one message. Without a name of the sender's for it nothing collides.
-    UNIQUE (mesh_id, sender_member, sender_session_id, client_id)
+    -- What a sender says twice is one message. Without a name of the sender's for it nothing collides. A member is of
+    -- one mesh; and an index that began with the mesh would tempt SQLite to read all of a mesh's messages.
+    UNIQUE (sender_member, sender_session_id, client_id)
 );
 CREATE INDEX message_by_expiry ON message (expires_at);
 

@@ -16,7 +16,7 @@ use crate::store::message::{NewDeliveryRow, StoredMessage};
 use crate::store::schema::{delivery, message};
 use crate::store::sqlite::Connection as SqliteWriter;
 
-/// Rows that one statement on PostgreSQL takes: 16 values a row, of 65,535 that it binds.
+/// Rows that one statement takes: at most 16 values a row, of 65,535 that PostgreSQL binds.
 const ROWS_PER_STATEMENT: usize = 512;
 
 /// What a connection does with many rows.
@@ -34,7 +34,7 @@ impl Bulk for SqliteWriter {
         self.spawn_blocking(move |connection| {
             let refused = on_sqlite::messages(connection, rows.messages)?;
             on_sqlite::deliveries(connection, wanted(rows.deliveries, &refused))?;
-            on_sqlite::ends(connection, &rows.ends)?;
+            on_sqlite::ends(connection, rows.ends)?;
             Ok(refused)
         })
         .await
@@ -74,17 +74,23 @@ fn chunks<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
 }
 
 mod on_sqlite {
+    use diesel::result::{DatabaseErrorKind, Error};
+
     use super::*;
 
+    /// Without `ON CONFLICT`, since the query builder writes out anew each time what has one. A row that is refused
+    /// takes nothing else along: SQLite undoes that statement alone.
     pub(super) fn messages(
         connection: &mut SqliteConnection,
         rows: Vec<StoredMessage>,
     ) -> QueryResult<Vec<StoredMessage>> {
         let mut refused = Vec::new();
         for row in rows {
-            let insert = diesel::insert_into(message::table).values(&row).on_conflict(said_key!()).do_nothing();
-            if insert.execute(connection)? == 0 {
-                refused.push(row);
+            match diesel::insert_into(message::table).values(&row).execute(connection) {
+                Ok(_) => {}
+                // A collision of another kind is told by whoever looks for what was said before.
+                Err(Error::DatabaseError(DatabaseErrorKind::UniqueViolation, _)) => refused.push(row),
+                Err(error) => return Err(error),
             }
         }
         Ok(refused)
@@ -97,13 +103,14 @@ mod on_sqlite {
         Ok(())
     }
 
-    pub(super) fn ends(connection: &mut SqliteConnection, ends: &BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
+    /// Many at a time: of an update the query builder never keeps what it prepared.
+    pub(super) fn ends(connection: &mut SqliteConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
         for (end, ids) in ends {
-            for id in ids {
-                let this = delivery::table.find(id).filter(delivery::ended_at.is_null());
+            for ids in chunks(ids) {
+                let these = delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::ended_at.is_null());
                 let state =
                     (delivery::state.eq(end.state), delivery::reason.eq(&end.reason), delivery::ended_at.eq(end.at));
-                diesel::update(this).set(state).execute(connection)?;
+                diesel::update(these).set(state).execute(connection)?;
             }
         }
         Ok(())

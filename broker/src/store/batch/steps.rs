@@ -32,7 +32,7 @@ pub(super) trait Steps {
 /// The key that a repetition collides on.
 macro_rules! said_key {
     () => {
-        (message::mesh_id, message::sender_member, message::sender_session_id, message::client_id)
+        (message::sender_member, message::sender_session_id, message::client_id)
     };
 }
 pub(super) use said_key;
@@ -87,7 +87,6 @@ macro_rules! steps_on {
 
             async fn said_before(&mut self, refused: &StoredMessage) -> Result<Verdict, StoreError> {
                 let first = message::table
-                    .filter(message::mesh_id.eq(&refused.mesh_id))
                     .filter(message::sender_member.eq(&refused.sender_member))
                     .filter(message::sender_session_id.eq(&refused.sender_session_id))
                     .filter(message::client_id.eq(&refused.client_id))
