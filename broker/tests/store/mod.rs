@@ -18,17 +18,27 @@ macro_rules! on_both {
     };
 }
 
+mod batch;
+mod cost;
+mod expiry;
 mod handle;
+mod hellos;
 mod history;
+mod invites;
 mod lease;
+mod mail;
+mod mailboxes;
 mod members;
 mod opening;
 mod opening_file;
 mod outage;
+mod plans;
 mod schema;
 mod secrets;
 mod services;
+mod statements;
 mod tls;
+mod upgrade;
 
 use broker::config::DatabaseUrl;
 use broker::store::first_start::{self, Born, DirState, FirstOwner};
