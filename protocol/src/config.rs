@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::identity::{KeyError, MemberKey};
+use crate::identity::{KeyError, MemberKey, PublicKey};
 use crate::secret::{self, SecretString};
 
 /// The version of the form that is described here.
@@ -60,6 +60,9 @@ pub struct MeshEntry {
     pub broker_url: String,
     /// ISO 8601.
     pub joined_at: String,
+    /// The root of trust, as it was when this person joined; 64 hex digits. Older entries have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_pubkey: Option<PublicKey>,
     /// Members of other clients.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -114,7 +117,8 @@ mod tests {
             "meshes": [{
                 "meshId": "m1", "memberId": "p1", "slug": "default", "name": "Default", "pubkey": key.public().to_string(),
                 "secretKey": key.to_hex().expose(), "brokerUrl": "ws://127.0.0.1:7900/ws",
-                "joinedAt": "2026-01-01T00:00:00Z", "rootKey": "kept",
+                "joinedAt": "2026-01-01T00:00:00Z",
+                "ownerPubkey": key.public().to_string(), "rootKey": "kept",
             }],
             "displayName": "Ana", "role": "dev", "groups": [{"name": "eng", "role": "lead"}, "ops"],
             "messageMode": "inbox", "theme": {"kept": true},
@@ -126,7 +130,8 @@ mod tests {
         let config: ClientConfig = serde_json::from_value(file()).unwrap();
         assert_eq!(serde_json::to_value(&config).unwrap(), file());
         assert_eq!(config.message_mode, Some(MessageMode::Inbox));
-        config.meshes[0].member_key().unwrap();
+        let member = config.meshes[0].member_key().unwrap();
+        assert_eq!(config.meshes[0].owner_pubkey, Some(member.public()));
         assert!(!format!("{config:?}").contains(config.meshes[0].secret_key.expose()));
     }
 

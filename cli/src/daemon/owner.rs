@@ -49,6 +49,7 @@ pub(super) fn entry(config_dir: &Path, founded: &Founded, broker_url: &str) -> R
         secret_key,
         broker_url: broker_url.to_owned(),
         joined_at: owner.created_at.to_string(),
+        owner_pubkey: mesh.owner_pubkey.parse().ok(),
         extra: serde_json::Map::new(),
     }))
 }
