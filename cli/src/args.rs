@@ -59,6 +59,28 @@ pub(crate) enum Command {
     Call(command::call::CallArgs),
     /// Show what a service wrote
     Logs(command::logs::LogsArgs),
+    /// Make a mesh, and look at those you belong to
+    Mesh(command::mesh::MeshArgs),
+    /// Invite others into the mesh
+    Invite(command::invite::InviteArgs),
+    /// Join a mesh by a link
+    Join(command::join::JoinArgs),
+    /// Leave the mesh
+    Leave(command::leave::LeaveArgs),
+    /// See and change who belongs to the mesh
+    Member(command::member::MemberArgs),
+    /// See, join and restrict groups
+    Group(command::group::GroupArgs),
+    /// List the sessions that are here
+    Peers(command::peers::PeersArgs),
+    /// Send a message
+    Send(command::send::SendArgs),
+    /// Read the messages that were sent to you
+    Inbox(command::inbox::InboxArgs),
+    /// Say what your session is doing: idle, working or dnd
+    Status(command::status::StatusArgs),
+    /// Say what your session is about
+    Summary(command::summary::SummaryArgs),
     /// Show the supervision tree
     Tree(command::tree::TreeArgs),
     /// Say whether the broker, or one node of its tree, is well

@@ -9,6 +9,7 @@ mod command;
 mod daemon;
 mod endpoint;
 mod error;
+mod mail;
 mod operator;
 mod output;
 mod profile;

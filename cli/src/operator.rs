@@ -11,6 +11,7 @@ use std::time::Duration;
 use protocol::SecretString;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, Url, redirect};
+use serde_json::Value;
 
 use crate::endpoint::Endpoint;
 use crate::error::CliError;
@@ -58,13 +59,23 @@ impl Operator {
     /// A client for `endpoint`, with the token that is found here.
     pub(crate) fn new(endpoint: Endpoint, data_dir: Option<&Path>) -> Result<Self, CliError> {
         let token_file = data_directory(data_dir)?.join(TOKEN_FILE);
+        let token = find_token(&token_file)?;
+        Self::with_token(endpoint, token, token_file)
+    }
+
+    /// A client for a broker that may be anybody's: it is not shown a token.
+    pub(crate) fn stranger(endpoint: Endpoint) -> Result<Self, CliError> {
+        Self::with_token(endpoint, None, PathBuf::new())
+    }
+
+    fn with_token(endpoint: Endpoint, token: Option<SecretString>, token_file: PathBuf) -> Result<Self, CliError> {
         let builder = Client::builder().no_proxy().redirect(redirect::Policy::none()).connect_timeout(CONNECT_TIMEOUT);
         let builder = match &endpoint {
             Endpoint::Unix { path } => builder.unix_socket(path.clone()),
             Endpoint::Tcp { .. } => builder,
         };
         let http = builder.build().map_err(|error| CliError::failed(format!("cannot make an HTTP client: {error}")))?;
-        Ok(Self { http, root: endpoint.http_root()?, endpoint, token: find_token(&token_file)?, token_file })
+        Ok(Self { http, root: endpoint.http_root()?, endpoint, token, token_file })
     }
 
     /// Whether a token was found.
@@ -85,16 +96,38 @@ impl Operator {
         query: &[(&str, String)],
         limit: Duration,
     ) -> Result<Answer, CliError> {
-        let url = self.url(segments, query)?;
-        let mut request = self.http.get(url).timeout(limit);
+        let answer = self.send(self.http.get(self.url(segments, query)?), limit).await?;
+        if matches!(answer.status, 401 | 403) { Err(self.unauthorised()) } else { Ok(answer) }
+    }
+
+    /// `POST` of a JSON document, which answers with one: `ok`, or `error` and perhaps `code`.
+    pub(crate) async fn post(&self, path: &str, document: &Value) -> Result<Value, CliError> {
+        let answer = self.send(self.http.post(self.url(&[path], &[])?).json(document), REQUEST_TIMEOUT).await?;
+        let body: Option<Value> = serde_json::from_str(&answer.body).ok();
+        let field = |name: &str| body.as_ref()?.get(name)?.as_str().map(text::line);
+        match (&body, answer.status) {
+            (Some(body), _) if body["ok"] == true => Ok(body.clone()),
+            (_, 401 | 403) if field("code").is_none() && !self.token_file.as_os_str().is_empty() => {
+                Err(self.unauthorised())
+            }
+            (_, 404 | 405) if field("error").is_none() => Err(CliError::failed(format!("the broker knows no /{path}"))
+                .hint("update it to this version (claudemesh version)")),
+            (_, status) => {
+                let message = field("error").unwrap_or_else(|| format!("the broker refused: HTTP status {status}"));
+                let mut error = CliError::refused(message);
+                error.code = field("code");
+                Err(error)
+            }
+        }
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder, limit: Duration) -> Result<Answer, CliError> {
+        let mut request = request.timeout(limit);
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, bearer(token)?);
         }
         let response = request.send().await.map_err(|error| self.describe(&error, limit))?;
         let status = response.status().as_u16();
-        if matches!(status, 401 | 403) {
-            return Err(self.unauthorised());
-        }
         let body = self.body(response, limit).await?;
         Ok(Answer { status, body })
     }

@@ -5,6 +5,8 @@
 
 mod calls;
 mod harness;
+mod mail;
+mod membership;
 mod operator;
 mod services;
 mod serving;

@@ -36,6 +36,18 @@ fn wrong_words_exit_2_before_anybody_is_asked() {
         (&["call", "x", "t", "{\"a\":"], "not JSON"),
         (&["call", "x", "t", "a:=b"], "not JSON"),
         (&["call", "x"], "required"),
+        (&["send", "ben"], "required"),
+        (&["send", "ben", "hi", "--file", "f"], "cannot be used with"),
+        (&["send", "ben", " \n"], "nothing to send"),
+        (&["send", "ben", "hi", "--priority", "soon"], "priority"),
+        (&["inbox", "--wait", "--follow"], "cannot be used with"),
+        (&["status", "asleep"], "idle"),
+        (&["group", "restrict", "eng"], "required"),
+        (&["group", "open", "a|b"], "has no |"),
+        (&["invite", "create", "--role", "owner"], "role"),
+        (&["invite", "create", "--uses", "0"], "uses"),
+        (&["mesh", "require-proofs", "maybe"], "maybe"),
+        (&["join", "nonsense"], "this is no invite"),
     ] {
         let ended = Home::of(&format!("ws://{}/ws", dead_address())).run(words).exits(2);
         assert!(ended.stderr.starts_with("error: "), "{words:?}: {ended:?}");
@@ -75,6 +87,11 @@ fn a_broker_that_is_not_there_exits_3_and_says_how_to_start_one() {
         &["schema", "x"],
         &["call", "x", "t"],
         &["logs", "x"],
+        &["peers"],
+        &["send", "ben", "hi"],
+        &["inbox"],
+        &["member", "list"],
+        &["leave"],
         &["tree"],
         &["health"],
     ] {

@@ -19,6 +19,15 @@ const SILENCE_LIMIT: Duration = Duration::from_secs(75);
 /// The refusal of a frame that was too large to be read, and so carries no `_reqId`.
 const TOO_LARGE: &str = "too_large";
 
+/// What becomes of pushes for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pushes {
+    /// Nothing depends on seeing them all.
+    Dropped,
+    /// Messages wait, and the socket with them; what else is pushed is dropped.
+    Kept,
+}
+
 /// What a WebSocket can run on.
 pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Transport for S {}
@@ -41,6 +50,7 @@ pub(super) async fn run<S: Transport>(
     mut socket: Socket<S>,
     mut requests: mpsc::Receiver<Outgoing>,
     pushes: mpsc::Sender<Frame>,
+    mode: Pushes,
 ) {
     let mut waiting: HashMap<String, ReplyTo> = HashMap::new();
     let end = loop {
@@ -51,7 +61,7 @@ pub(super) async fn run<S: Transport>(
             },
             text = next_text(&mut socket) => match text {
                 Ok(text) => {
-                    route(&waiting, &pushes, &text).await;
+                    route(&waiting, &pushes, &text, mode).await;
                     Ok(())
                 }
                 Err(error) => Err(error),
@@ -90,7 +100,7 @@ async fn send<S: Transport>(
     socket.send(Message::text(request.text)).await.map_err(|error| lost(&error))
 }
 
-async fn route(waiting: &HashMap<String, ReplyTo>, pushes: &mpsc::Sender<Frame>, text: &str) {
+async fn route(waiting: &HashMap<String, ReplyTo>, pushes: &mpsc::Sender<Frame>, text: &str, mode: Pushes) {
     // What is no message at all is for nobody; the wire allows no such thing, and a newer broker may know better.
     let Some(frame) = Frame::parse(text) else {
         return;
@@ -104,6 +114,10 @@ async fn route(waiting: &HashMap<String, ReplyTo>, pushes: &mpsc::Sender<Frame>,
     match addressee {
         // An error here means that whoever asked has stopped listening.
         Some(reply_to) => drop(reply_to.send(refusal.map_or(Ok(frame), Err)).await),
+        // The broker sends no more of these than it allows to be unacknowledged: whoever takes them keeps up.
+        None if frame.request_id.is_none() && mode == Pushes::Kept && frame.is_mail() => {
+            drop(pushes.send(frame).await);
+        }
         None if frame.request_id.is_none() => drop(pushes.try_send(frame)),
         None => {}
     }

@@ -12,6 +12,7 @@ pub(crate) struct Frame {
     kind: String,
     pub(super) request_id: Option<String>,
     text: String,
+    has_place: bool,
 }
 
 #[derive(Deserialize)]
@@ -20,6 +21,8 @@ struct FrameHead {
     kind: String,
     #[serde(rename = "_reqId", default)]
     request_id: Option<String>,
+    #[serde(default)]
+    seq: Option<serde::de::IgnoredAny>,
 }
 
 #[derive(Default, Deserialize)]
@@ -34,12 +37,22 @@ impl Frame {
     /// `None` for text that is no message at all.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let head: FrameHead = serde_json::from_str(text).ok()?;
-        Some(Self { kind: head.kind, request_id: head.request_id, text: text.to_owned() })
+        Some(Self {
+            kind: head.kind,
+            request_id: head.request_id,
+            text: text.to_owned(),
+            has_place: head.seq.is_some(),
+        })
     }
 
     /// The message's `type`.
     pub(crate) fn kind(&self) -> &str {
         &self.kind
+    }
+
+    /// Whether it is a message that has its place in the order of messages, and will come again if it is not taken.
+    pub(super) fn is_mail(&self) -> bool {
+        self.kind == "push" && self.has_place
     }
 
     /// The message as a `T`.

@@ -13,9 +13,10 @@ use crate::error::CliError;
 use crate::output::age;
 use crate::profile::Membership;
 use crate::text;
+use protocol::identity::MemberKey;
 
 /// What this client understands beyond what every client does.
-const CAPABILITIES: [&str; 2] = ["deploy_progress", "call_id"];
+const CAPABILITIES: [&str; 5] = ["deploy_progress", "call_id", "client_ack", "e2e", "inbox"];
 
 /// `hello`.
 #[derive(Serialize)]
@@ -39,7 +40,7 @@ struct Hello<'a> {
     hostname: Option<String>,
     peer_type: &'static str,
     kind: &'static str,
-    capabilities: [&'static str; 2],
+    capabilities: [&'static str; 5],
 }
 
 /// Where Linux shows this machine's name.
@@ -51,26 +52,32 @@ fn hostname() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// A hello of a new session, signed now.
-pub(super) fn compose(membership: &Membership) -> Result<String, CliError> {
+/// The session that comes: its address, and its own id.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionName {
+    /// Its key's public half.
+    pub(crate) pubkey: PublicKey,
+    /// Its id.
+    pub(crate) id: String,
+}
+
+/// A hello of the session, signed now.
+pub(super) fn compose(membership: &Membership, key: &MemberKey, session: &SessionName) -> Result<String, CliError> {
     let mesh = &membership.mesh;
-    let key = keys::member_key(mesh)?;
-    let session_pubkey = keys::new_session();
-    let session_id = uuid::Uuid::now_v7().to_string();
     let timestamp = age::now_ms();
-    let (signature, session_cert) = keys::sign(mesh, &key, session_pubkey, &session_id, timestamp)?;
+    let (signature, session_cert) = keys::sign(mesh, key, session.pubkey, &session.id, timestamp)?;
     let hello = Hello {
         kind_of_message: "hello",
         mesh_id: &mesh.mesh_id,
         member_id: &mesh.member_id,
         pubkey: key.public(),
-        session_id: &session_id,
+        session_id: &session.id,
         pid: std::process::id(),
         // A directory that was removed under us is no reason to do nothing.
         cwd: std::env::current_dir().map_or_else(|_| "/".to_owned(), |cwd| cwd.display().to_string()),
         timestamp,
         signature,
-        session_pubkey,
+        session_pubkey: session.pubkey,
         session_cert,
         display_name: membership.display_name.as_deref(),
         hostname: hostname(),

@@ -1,13 +1,10 @@
-//! The member key at work, and a session key for one connection.
+//! The member key at work, for one connection.
 //!
 //! Contract: a pair whose halves do not belong together, or that is not the mesh's, is refused before anything is signed
 //! with it; no message quotes a key.
 
 use protocol::config::MeshEntry;
-use protocol::identity::{
-    HelloClaim, MemberKey, PublicKey, SessionCert, SessionClaim, SessionKey, Signature, TrustError,
-};
-use zeroize::Zeroizing;
+use protocol::identity::{HelloClaim, MemberKey, PublicKey, SessionCert, SessionClaim, Signature, TrustError};
 
 use crate::error::CliError;
 
@@ -15,14 +12,8 @@ use crate::error::CliError;
 const CERTIFICATE_LIFE_MS: u64 = 12 * 3_600_000;
 
 /// The member's key of `mesh`.
-pub(super) fn member_key(mesh: &MeshEntry) -> Result<MemberKey, CliError> {
+pub(crate) fn member_key(mesh: &MeshEntry) -> Result<MemberKey, CliError> {
     mesh.member_key().map_err(|_| broken(mesh, "the secretKey is not the one that belongs to pubkey"))
-}
-
-/// A new session: its key's public half. The secret half is dropped at once, since a command is sent no messages that
-/// would have to be opened.
-pub(super) fn new_session() -> PublicKey {
-    SessionKey::from_seed(&Zeroizing::new(rand::random())).public()
 }
 
 /// The member's signatures for a hello: of the hello itself, and of the session's certificate.
@@ -68,7 +59,8 @@ mod tests {
     #[test]
     fn a_hello_is_signed_as_libsodium_would_and_its_certificate_holds() {
         let mesh = mesh("mesh1", &format!("{SEED}{PUBLIC}"), PUBLIC);
-        let (key, session) = (member_key(&mesh).unwrap(), new_session());
+        let key = member_key(&mesh).unwrap();
+        let session = MemberKey::from_seed(&[7; 32]).public();
         let (signature, certificate) = sign(&mesh, &key, session, "sid", NOW_MS).unwrap();
         assert_eq!(
             signature.to_string(),
@@ -99,11 +91,6 @@ mod tests {
     fn an_id_that_would_change_what_is_signed_is_refused() {
         let mesh = mesh("mesh1|member2", &format!("{SEED}{PUBLIC}"), PUBLIC);
         let key = member_key(&mesh).unwrap();
-        assert!(sign(&mesh, &key, new_session(), "sid", NOW_MS).is_err());
-    }
-
-    #[test]
-    fn session_keys_differ() {
-        assert_ne!(new_session(), new_session());
+        assert!(sign(&mesh, &key, key.public(), "sid", NOW_MS).is_err());
     }
 }

@@ -9,13 +9,18 @@ mod error;
 mod frame;
 mod hello;
 mod keys;
+mod mesh;
 
 use std::time::Duration;
 
+pub(crate) use driver::Pushes;
 pub(crate) use error::ClientError;
 use error::seconds;
 pub(crate) use frame::Frame;
+pub(crate) use hello::SessionName;
+pub(crate) use mesh::{ANSWER_TIMEOUT, Mesh, Trusted, is_lost};
 
+use protocol::identity::MemberKey;
 use serde::Serialize;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
@@ -30,11 +35,17 @@ use crate::profile::Membership;
 use crate::text;
 use crate::wire::Request;
 
+/// The refusal of a hello that was seen before.
+const REPLAYED: &str = "replayed";
+
 /// How long connecting may take, the WebSocket handshake included.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the broker may think about a hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How often a hello is signed anew when another command of the same session said the same in the same millisecond.
+const HELLO_TRIES: u32 = 3;
 
 /// How long saying goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,7 +59,7 @@ const REQUESTS_QUEUED: usize = 16;
 /// Answers to one request that were not looked at yet. A reader that does not keep up slows the socket down.
 const REPLIES_QUEUED: usize = 64;
 
-/// Pushes that were not looked at yet; later ones are dropped, since nothing here depends on seeing them all.
+/// Pushes that were not looked at yet; as many messages as a broker sends before it wants to hear of them.
 const PUSHES_QUEUED: usize = 256;
 
 /// A message with its `type` and its `_reqId`.
@@ -79,10 +90,25 @@ pub(crate) struct Client {
 
 impl Client {
     /// Connects and says hello.
-    pub(crate) async fn connect(membership: &Membership) -> Result<Self, CliError> {
+    pub(crate) async fn connect(
+        membership: &Membership,
+        key: &MemberKey,
+        session: &SessionName,
+        mode: Pushes,
+    ) -> Result<Self, CliError> {
         let endpoint = Endpoint::parse(&membership.mesh.broker_url)?;
-        let hello = hello::compose(membership)?;
-        let client = match &endpoint {
+        for _ in 1..HELLO_TRIES {
+            let hello = hello::compose(membership, key, session)?;
+            match Self::dial(&endpoint, hello, mode).await {
+                Err(ClientError::Refused { code, .. }) if code == REPLAYED => {}
+                other => return Ok(other?),
+            }
+        }
+        Ok(Self::dial(&endpoint, hello::compose(membership, key, session)?, mode).await?)
+    }
+
+    async fn dial(endpoint: &Endpoint, hello: String, mode: Pushes) -> Result<Self, ClientError> {
+        match endpoint {
             Endpoint::Tcp { host, port, .. } => {
                 let dial = async {
                     let stream = TcpStream::connect((host.as_str(), *port)).await?;
@@ -90,21 +116,24 @@ impl Client {
                     stream.set_nodelay(true)?;
                     Ok(stream)
                 };
-                Self::start(open(&endpoint, dial).await?, hello).await
+                Self::start(open(endpoint, dial).await?, hello, mode).await
             }
-            Endpoint::Unix { path } => Self::start(open(&endpoint, UnixStream::connect(path)).await?, hello).await,
-        };
-        Ok(client?)
+            Endpoint::Unix { path } => Self::start(open(endpoint, UnixStream::connect(path)).await?, hello, mode).await,
+        }
     }
 
     /// Says hello, then hands the socket to its task.
-    async fn start<S: driver::Transport>(mut socket: driver::Socket<S>, hello: String) -> Result<Self, ClientError> {
+    async fn start<S: driver::Transport>(
+        mut socket: driver::Socket<S>,
+        hello: String,
+        mode: Pushes,
+    ) -> Result<Self, ClientError> {
         timeout(HELLO_TIMEOUT, hello::exchange(&mut socket, hello))
             .await
             .unwrap_or(Err(ClientError::TimedOut { what: "hello", after: HELLO_TIMEOUT }))?;
         let (outgoing, requests) = mpsc::channel(REQUESTS_QUEUED);
         let (push, pushes) = mpsc::channel(PUSHES_QUEUED);
-        Ok(Self { outgoing, pushes, driver: tokio::spawn(driver::run(socket, requests, push)), last_id: 0 })
+        Ok(Self { outgoing, pushes, driver: tokio::spawn(driver::run(socket, requests, push, mode)), last_id: 0 })
     }
 
     /// Sends a request whose answers are taken one by one.
@@ -130,6 +159,16 @@ impl Client {
         let text = Envelope { kind, request_id: None, body }.write()?;
         let outgoing = driver::Outgoing { text, awaiting: None };
         self.outgoing.send(outgoing).await.map_err(|_| ClientError::Lost("it has ended".to_owned()))
+    }
+
+    /// The next message that answers nothing, if one is here already.
+    pub(crate) fn ready_push(&mut self) -> Option<Frame> {
+        self.pushes.try_recv().ok()
+    }
+
+    /// The next message that answers nothing; none once the connection is gone.
+    pub(crate) async fn push_or_end(&mut self) -> Option<Frame> {
+        self.pushes.recv().await
     }
 
     /// The next message that answers nothing. Never returns once the connection is gone: whoever waits for an answer

@@ -5,10 +5,21 @@ pub(crate) mod call;
 pub(crate) mod catalog;
 pub(crate) mod completions;
 pub(crate) mod deploy;
+pub(crate) mod group;
 pub(crate) mod health;
+pub(crate) mod inbox;
+pub(crate) mod invite;
+pub(crate) mod join;
+pub(crate) mod leave;
 pub(crate) mod logs;
+pub(crate) mod member;
+pub(crate) mod mesh;
+pub(crate) mod peers;
 pub(crate) mod runner;
 pub(crate) mod schema;
+pub(crate) mod send;
+pub(crate) mod status;
+pub(crate) mod summary;
 pub(crate) mod tree;
 pub(crate) mod undeploy;
 pub(crate) mod up;
@@ -17,25 +28,35 @@ pub(crate) mod version;
 
 use std::path::Path;
 
+use protocol::wire::Peer;
+
 use crate::args::{Cli, Command};
-use crate::client::Client;
+use crate::client::{ANSWER_TIMEOUT, Client, Mesh, Pushes};
 use crate::endpoint::{DEFAULT_BROKER_URL, Endpoint};
 use crate::error::CliError;
 use crate::operator::Operator;
 use crate::output::Printer;
 use crate::profile::Profile;
+use crate::text;
+use crate::wire::mesh::ListPeers;
 
 /// What every command is given.
 #[derive(Debug)]
 pub(crate) struct Context {
     /// Where results and remarks go.
     pub(crate) printer: Printer,
-    mesh: Option<String>,
+    /// `--mesh`.
+    pub(crate) mesh: Option<String>,
 }
 
 impl Context {
     /// A connection to the mesh's broker.
     pub(crate) async fn client(&self) -> Result<Client, CliError> {
+        Ok(self.mesh(Pushes::Dropped).await?.client)
+    }
+
+    /// The same, with all that a member needs to send, read and manage.
+    pub(crate) async fn mesh(&self, mode: Pushes) -> Result<Mesh, CliError> {
         let profile = Profile::from_environment()?;
         let membership = profile.membership(self.mesh.as_deref())?;
         if profile.is_open_to_others() {
@@ -44,7 +65,7 @@ impl Context {
                 path = profile.path().display()
             ));
         }
-        Client::connect(&membership).await
+        Mesh::connect(profile, membership, self.printer, mode).await
     }
 
     /// The operator's view of the mesh's broker; without a mesh, of the broker that `claudemesh up` starts here.
@@ -57,6 +78,30 @@ impl Context {
             profile.membership(self.mesh.as_deref())?.mesh.broker_url
         };
         Operator::new(Endpoint::parse(&url)?, data_dir)
+    }
+}
+
+/// Which of the member's sessions a command speaks for: the one that was named, the one that the command runs in, or the
+/// only one that is here.
+async fn own_session(mesh: &mut Mesh, named: Option<String>) -> Result<String, CliError> {
+    let around = || std::env::var("CLAUDEMESH_SESSION_ID").ok().filter(|id| !id.is_empty());
+    if let Some(session) = named.or_else(around) {
+        return Ok(session);
+    }
+    let peers = mesh.client.request(&ListPeers {}, ANSWER_TIMEOUT).await?.peers;
+    let ours = |peer: &&Peer| peer.member_pubkey == Some(mesh.member.public()) && peer.online != Some(false);
+    let live: Vec<_> = peers.iter().filter(ours).collect();
+    match live.as_slice() {
+        [only] => Ok(only.pubkey.to_string()),
+        [] => Err(CliError::failed("you have no session here").hint("name one of yours: --session ID")),
+        several => {
+            let listed = several.iter().map(|peer| {
+                let (id, cwd) = (text::line(&peer.session_id), peer.cwd.as_deref().map(text::line).unwrap_or_default());
+                format!("{id} ({cwd})")
+            });
+            Err(CliError::usage("you have several sessions here")
+                .hint(format!("say which with --session: {}", listed.collect::<Vec<_>>().join(", "))))
+        }
     }
 }
 
@@ -78,6 +123,17 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
         Command::Schema(args) => block_on(schema::run(&context, args)),
         Command::Call(args) => block_on(call::run(&context, args)),
         Command::Logs(args) => block_on(logs::run(&context, args)),
+        Command::Mesh(args) => block_on(mesh::run(&context, args)),
+        Command::Invite(args) => block_on(invite::run(&context, args)),
+        Command::Join(args) => block_on(join::run(&context, args)),
+        Command::Leave(args) => block_on(leave::run(&context, args)),
+        Command::Member(args) => block_on(member::run(&context, args)),
+        Command::Group(args) => block_on(group::run(&context, args)),
+        Command::Peers(args) => block_on(peers::run(&context, args)),
+        Command::Send(args) => block_on(send::run(&context, args)),
+        Command::Inbox(args) => block_on(inbox::run(&context, args)),
+        Command::Status(args) => block_on(status::run(&context, args)),
+        Command::Summary(args) => block_on(summary::run(&context, args)),
         Command::Tree(args) => block_on(tree::run(&context, args)),
         Command::Health(args) => block_on(health::run(&context, args)),
         Command::Completions(args) => {

@@ -86,6 +86,11 @@ impl CliError {
         Self { kind, message: message.into(), hint: None, code: None, document: Document::Plain }
     }
 
+    /// Of a kind that was found out.
+    pub(crate) fn of_kind(kind: Kind, message: impl Into<String>) -> Self {
+        Self::new(kind, message)
+    }
+
     /// Tried, did not work (exit 1).
     pub(crate) fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, message)

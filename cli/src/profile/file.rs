@@ -9,29 +9,23 @@ use std::time::{Duration, Instant};
 
 use crate::error::CliError;
 
-/// More than this is no `config.json`.
-const MAX_BYTES: u64 = 1024 * 1024;
-
 /// How long another command may hold the lock. A write takes milliseconds.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// How often the lock is tried.
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
-/// The file's content; `None` when there is none.
-pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, CliError> {
+/// The file's content; `None` when there is none. One of more than `most` bytes is not the file that it should be.
+pub(super) fn read(path: &Path, most: u64) -> Result<Option<Vec<u8>>, CliError> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error("read", path, &error)),
     };
     let mut bytes = Vec::new();
-    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(|error| io_error("read", path, &error))?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        return Err(CliError::failed(format!(
-            "{} is larger than {MAX_BYTES} bytes; it was left as it is",
-            path.display()
-        )));
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|error| io_error("read", path, &error))?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > most {
+        return Err(CliError::failed(format!("{} is larger than {most} bytes; it was left as it is", path.display())));
     }
     Ok(Some(bytes))
 }
@@ -41,15 +35,20 @@ pub(super) fn is_open_to_others(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
 }
 
-/// Takes the directory's lock, and makes the directory first. Held until the file is dropped. The lock is on a file of
-/// its own: `config.json` itself is replaced by every write.
-pub(super) fn lock(directory: &Path) -> Result<File, CliError> {
+/// Makes a directory that only its owner can enter.
+pub(super) fn directory(directory: &Path) -> Result<(), CliError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(directory)
-        .map_err(|error| io_error("create", directory, &error))?;
-    let path = directory.join("config.lock");
+        .map_err(|error| io_error("create", directory, &error))
+}
+
+/// Takes a lock in a directory, and makes the directory first. Held until the file is dropped. The lock is on a file of
+/// its own: what it guards is replaced by every write.
+pub(super) fn lock(within: &Path, name: &str) -> Result<File, CliError> {
+    directory(within)?;
+    let path = within.join(name);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -81,11 +80,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
     temporary.push(".new");
     let temporary = Path::new(&temporary);
     // A leftover of a crash: the lock says that nobody is writing it.
-    match fs::remove_file(temporary) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        Err(error) => return Err(io_error("remove", temporary, &error)),
-    }
+    remove(temporary)?;
     let write = || -> std::io::Result<()> {
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(temporary)?;
         file.write_all(bytes)?;
@@ -98,6 +93,14 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
         }
     };
     write().map_err(|error| io_error("write", path, &error))
+}
+
+/// Removes a file; one that is not there is removed already.
+pub(super) fn remove(path: &Path) -> Result<(), CliError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", path, &error)),
+        _ => Ok(()),
+    }
 }
 
 fn io_error(what: &str, path: &Path, error: &std::io::Error) -> CliError {

@@ -5,10 +5,15 @@
 //! not even a parse error quotes the file.
 
 mod file;
+mod owners;
+mod session;
 
 use std::path::{Path, PathBuf};
 
 use protocol::config::{ClientConfig, MeshEntry, VERSION};
+
+pub(crate) use owners::OwnerKey;
+pub(crate) use session::{Pin, SessionFile, SessionMemory};
 
 use crate::error::CliError;
 
@@ -17,6 +22,12 @@ const DEFAULT_SLUG: &str = "default";
 
 /// The file's name in the configuration directory.
 const FILE_NAME: &str = "config.json";
+
+/// More than this is no `config.json`, and no owner's key.
+const MAX_BYTES: u64 = 1024 * 1024;
+
+/// The name of its lock.
+const LOCK_NAME: &str = "config.lock";
 
 /// The configuration directory.
 #[derive(Debug, Clone)]
@@ -57,13 +68,21 @@ impl Profile {
     pub(crate) fn membership(&self, slug: Option<&str>) -> Result<Membership, CliError> {
         let config = self.read()?;
         let mesh = choose(&config.meshes, slug)?.clone();
-        Ok(Membership {
-            mesh,
-            display_name: std::env::var("CLAUDEMESH_DISPLAY_NAME")
-                .ok()
-                .filter(|name| !name.is_empty())
-                .or(config.display_name),
-        })
+        Ok(Membership { mesh, display_name: chosen_name().or(config.display_name) })
+    }
+
+    /// Every mesh that is known here, and the name to show to others, where one was chosen.
+    pub(crate) fn meshes(&self) -> Result<(Vec<MeshEntry>, Option<String>), CliError> {
+        let config = self.read()?;
+        Ok((config.meshes, chosen_name().or(config.display_name)))
+    }
+
+    /// Takes a mesh out, with what its sessions remember. The owner's key, where it is kept here, stays.
+    pub(crate) fn forget(&self, mesh: &MeshEntry) -> Result<(), CliError> {
+        self.change(|meshes| {
+            meshes.retain(|known| known.mesh_id != mesh.mesh_id || known.member_id != mesh.member_id);
+        })?;
+        session::forget(&self.directory, &mesh.mesh_id)
     }
 
     /// Whether others may read the keys: a thing to warn about.
@@ -74,10 +93,14 @@ impl Profile {
     /// Adds `mesh`, or takes its new data if this member of it is known already. Under a lock, atomic, mode 0600; all
     /// that the file holds beside it stays as it was.
     pub(crate) fn remember(&self, mesh: &MeshEntry) -> Result<(), CliError> {
-        let _lock = file::lock(&self.directory)?;
+        self.change(|meshes| merge(meshes, mesh))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<MeshEntry>)) -> Result<(), CliError> {
+        let _lock = file::lock(&self.directory, LOCK_NAME)?;
         let path = self.path();
         let mut config = self.read()?;
-        merge(&mut config.meshes, mesh);
+        change(&mut config.meshes);
         let bytes = serde_json::to_vec_pretty(&config)
             .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
         file::replace(&path, &bytes)
@@ -85,11 +108,15 @@ impl Profile {
 
     fn read(&self) -> Result<ClientConfig, CliError> {
         let path = self.path();
-        match file::read(&path)? {
+        match file::read(&path, MAX_BYTES)? {
             None => Ok(ClientConfig::default()),
             Some(bytes) => parse(&path, &bytes),
         }
     }
+}
+
+fn chosen_name() -> Option<String> {
+    std::env::var("CLAUDEMESH_DISPLAY_NAME").ok().filter(|name| !name.is_empty())
 }
 
 /// The person's home directory.
@@ -163,7 +190,9 @@ fn merge(meshes: &mut Vec<MeshEntry>, mesh: &MeshEntry) {
         Some(known) => {
             let mut extra = std::mem::take(&mut known.extra);
             extra.extend(mesh.extra.clone());
-            *known = MeshEntry { extra, ..mesh.clone() };
+            // What was once believed to be the root of trust stays it.
+            let owner_pubkey = known.owner_pubkey.or(mesh.owner_pubkey);
+            *known = MeshEntry { extra, owner_pubkey, ..mesh.clone() };
         }
     }
 }

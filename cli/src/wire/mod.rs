@@ -4,6 +4,8 @@
 //! leniently (unknown fields ignored, optional ones optional) so that brokers of other versions can be talked to. Text in
 //! answers is [`Foreign`]; payloads that are passed on (arguments, results, schemas) are kept byte for byte.
 
+pub(crate) mod mesh;
+
 use std::collections::BTreeMap;
 
 use protocol::SecretString;

@@ -172,6 +172,6 @@ fn check_hello(hello: &Value) {
         &cert["signature"],
     );
     assert_eq!(hello["kind"], "cli");
-    assert_eq!(hello["capabilities"], json!(["deploy_progress", "call_id"]));
+    assert_eq!(hello["capabilities"], json!(["deploy_progress", "call_id", "client_ack", "e2e", "inbox"]));
     assert!(hello["pid"].is_u64() && hello["cwd"].is_string(), "{hello}");
 }

@@ -1,6 +1,7 @@
 //! An HTTP side with one answer per path, which keeps what it was asked.
 
-use std::io::{BufRead, BufReader, Write};
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::thread;
@@ -19,6 +20,7 @@ pub(crate) struct FakeHttp {
 pub(crate) struct Asked {
     pub(crate) target: String,
     pub(crate) authorization: Option<String>,
+    pub(crate) body: String,
 }
 
 impl FakeHttp {
@@ -47,14 +49,20 @@ impl FakeHttp {
 }
 
 fn read(stream: &TcpStream) -> Asked {
-    let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    let target = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
-    let authorization = lines
-        .take_while(|line| !line.is_empty())
+    let mut reader = BufReader::new(stream);
+    let mut line = || {
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    };
+    let target = line().split(' ').nth(1).unwrap().to_owned();
+    let headers: HashMap<String, String> = std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty()))
         .filter_map(|line| line.split_once(": ").map(|(name, value)| (name.to_lowercase(), value.to_owned())))
-        .find(|(name, _)| name == "authorization")
-        .map(|(_, value)| value);
-    Asked { target, authorization }
+        .collect();
+    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    Asked { target, authorization: headers.get("authorization").cloned(), body: String::from_utf8(body).unwrap() }
 }
 
 fn write(mut stream: TcpStream, status: u16, body: &str) {

@@ -72,6 +72,16 @@ impl Home {
         self.root.path().join(".claudemesh/config.json")
     }
 
+    pub(crate) fn config(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.config_path()).unwrap()).unwrap()
+    }
+
+    /// What the commands' session remembers in the mesh of [`mesh`].
+    pub(crate) fn session(&self) -> Value {
+        let path = self.config_path().with_file_name("sessions/mesh1/cli.json");
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.root.path().join("data")
     }

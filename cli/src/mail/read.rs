@@ -1,0 +1,232 @@
+//! Reading: taken, written to the session's file, shown, acknowledged, in this order; so at most once to the screen.
+
+use std::time::Duration;
+
+use protocol::mail::{Reader, open};
+use protocol::wire::{ClientAck, Push, ReadInbox};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::send::resend;
+use super::shown::Item;
+use crate::client::{ANSWER_TIMEOUT, Deadline, Frame, Mesh, Trusted, is_lost};
+use crate::error::CliError;
+use crate::output::{Printer, age};
+use crate::profile::SessionMemory;
+use crate::wire::mesh::{CLIENT_ACK_TYPE, PUSH_TYPE};
+
+/// The first wait before connecting again; it doubles.
+const FIRST_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest such wait.
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// The list of members is asked for again after this long, when a message comes.
+const ROLL_KEPT: Duration = Duration::from_secs(60);
+
+/// What to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reading {
+    /// Until something comes.
+    pub(crate) wait: bool,
+    /// Whatever comes, until the end.
+    pub(crate) follow: bool,
+    /// For how long.
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// Shows what waits, and what comes. Returns how many messages were shown; none of them may have come in time.
+pub(crate) async fn read(mesh: &mut Mesh, printer: Printer, reading: Reading) -> Result<u64, CliError> {
+    let _only_reader = mesh.file.lock_inbox()?;
+    let mut inbox = Inbox::open(mesh, printer, reading).await?;
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let end = inbox.session().await;
+        match end {
+            Ok(()) => return Ok(inbox.shown),
+            Err(Ended::Failed(error)) => return Err(error),
+            Err(Ended::Lost(error)) if !inbox.stays() => return Err(error),
+            Err(Ended::Lost(error)) => inbox.note_loss(&error),
+        }
+        if !inbox.reconnect(&mut backoff).await? {
+            return Ok(inbox.shown);
+        }
+    }
+}
+
+/// Why reading on one connection ended before it was done.
+enum Ended {
+    Lost(CliError),
+    Failed(CliError),
+}
+
+impl From<CliError> for Ended {
+    fn from(error: CliError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+struct Inbox<'a> {
+    mesh: &'a mut Mesh,
+    printer: Printer,
+    reading: Reading,
+    until: Option<Instant>,
+    memory: SessionMemory,
+    trusted: Trusted,
+    asked_at: Instant,
+    shown: u64,
+}
+
+impl<'a> Inbox<'a> {
+    async fn open(mesh: &'a mut Mesh, printer: Printer, reading: Reading) -> Result<Self, CliError> {
+        let trusted = mesh.trusted().await?;
+        let memory = mesh.file.read()?.nonces();
+        let now = Instant::now();
+        let until = reading.timeout.map(|timeout| now + timeout);
+        Ok(Self { mesh, printer, reading, until, memory, trusted, asked_at: now, shown: 0 })
+    }
+
+    fn stays(&self) -> bool {
+        self.reading.wait || self.reading.follow
+    }
+
+    fn is_done(&self) -> bool {
+        !self.stays() || (!self.reading.follow && self.shown > 0)
+    }
+
+    /// Reads on one connection, until done or the time is over.
+    async fn session(&mut self) -> Result<(), Ended> {
+        let request = ReadInbox { follow: self.stays() };
+        let mut replies =
+            self.mesh.client.start_request(&request).await.map_err(|error| Ended::Failed(error.into()))?;
+        let deadline = Deadline::after(ANSWER_TIMEOUT);
+        let mut drained = false;
+        loop {
+            let mut frames = Vec::new();
+            tokio::select! {
+                biased;
+                () = end_of(self.until) => return Ok(()),
+                frame = self.mesh.client.push_or_end() => match frame {
+                    Some(frame) => frames.push(frame),
+                    None if drained => return Err(Ended::Lost(CliError::unreachable("the connection to the broker was lost"))),
+                    // The answer that is due says why.
+                    None => match replies.next(deadline).await {
+                        Ok(_) => drained = true,
+                        Err(error) if is_lost(&error) => return Err(Ended::Lost(error.into())),
+                        Err(error) => return Err(Ended::Failed(error.into())),
+                    },
+                },
+                answer = replies.next(deadline), if !drained => match answer {
+                    Ok(_) => drained = true,
+                    Err(error) if is_lost(&error) => return Err(Ended::Lost(error.into())),
+                    Err(error) => return Err(Ended::Failed(error.into())),
+                },
+            }
+            while let Some(frame) = self.mesh.client.ready_push() {
+                frames.push(frame);
+            }
+            if !self.take(frames).await? || (drained && self.is_done()) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes what came; whether anybody still looks at the screen.
+    async fn take(&mut self, frames: Vec<Frame>) -> Result<bool, CliError> {
+        let pushes: Vec<Push> = frames
+            .iter()
+            .filter(|frame| frame.kind() == PUSH_TYPE)
+            .filter_map(|frame| frame.read().ok())
+            // Events of presence are for those who are present.
+            .filter(|push: &Push| push.subtype.is_none() || push.seq.is_some())
+            .collect();
+        if pushes.is_empty() {
+            return Ok(true);
+        }
+        self.refresh(&pushes).await?;
+        let mut news = Vec::new();
+        for push in &pushes {
+            if !self.memory.has_message(&push.message_id) {
+                let item = self.judge(push);
+                self.memory.add(&push.message_id, item.opened.clone());
+                news.push((push, item));
+            }
+        }
+        self.mesh.file.update(|memory| {
+            for (push, item) in &news {
+                memory.remember_seen(&push.message_id, item.opened.clone());
+            }
+        })?;
+        for (_, item) in &news {
+            if !self.printer.next_result(&item.document, |style| item.human(style))? {
+                return Ok(false);
+            }
+            self.shown += 1;
+        }
+        let message_ids = pushes.into_iter().map(|push| push.message_id).collect();
+        // An acknowledgement that is lost brings the message again, and it is known then.
+        let _ = self.mesh.client.tell(CLIENT_ACK_TYPE, &ClientAck { message_ids }).await;
+        Ok(true)
+    }
+
+    /// Asks who belongs to the mesh again, if a sender is new or the answer is old.
+    async fn refresh(&mut self, pushes: &[Push]) -> Result<(), CliError> {
+        let is_new = |push: &Push| push.member_pubkey.is_some_and(|key| self.trusted.roll.member(&key).is_none());
+        if self.asked_at.elapsed() < ROLL_KEPT && !pushes.iter().any(is_new) {
+            return Ok(());
+        }
+        self.asked_at = Instant::now();
+        // Without an answer the older one is what there is.
+        if let Ok(trusted) = self.mesh.trusted().await {
+            self.trusted = trusted;
+        }
+        Ok(())
+    }
+
+    fn judge(&self, push: &Push) -> Item {
+        if push.subtype.is_some() {
+            return Item::event(push);
+        }
+        let reader = Reader {
+            mesh_id: self.mesh.id(),
+            session: &self.mesh.session,
+            member: &self.mesh.member,
+            roll: &self.trusted.roll,
+            nonces: &self.memory,
+        };
+        Item::message(push, open(push, &reader), age::now_ms())
+    }
+
+    fn note_loss(&self, error: &CliError) {
+        self.printer.note(&format!("{}; connecting again", error.message));
+    }
+
+    /// Connects again, with waits of random length that grow; false when the time is over.
+    async fn reconnect(&mut self, backoff: &mut Duration) -> Result<bool, CliError> {
+        loop {
+            let wait = backoff.mul_f64(rand::random());
+            *backoff = (*backoff * 2).min(MAX_BACKOFF);
+            tokio::select! {
+                () = end_of(self.until) => return Ok(false),
+                () = sleep(wait) => {}
+            }
+            let tried = match self.mesh.reconnect().await {
+                Ok(()) => resend(self.mesh, self.printer).await,
+                Err(error) => Err(error),
+            };
+            match tried {
+                Ok(()) => {
+                    *backoff = FIRST_BACKOFF;
+                    return Ok(true);
+                }
+                Err(error) if error.kind == crate::error::Kind::Unreachable => {}
+                Err(error) if error.kind == crate::error::Kind::TimedOut => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+async fn end_of(until: Option<Instant>) {
+    match until {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,101 @@
+//! How a message is shown: its origin, and what of that is certain, in a heading; its text below, indented. Pure.
+
+use protocol::identity::PublicKey;
+use protocol::mail::{Authenticity, Opened, Unreadable};
+use protocol::wire::Push;
+use serde_json::{Value, json};
+
+use super::directory::label;
+use crate::output::{Style, age};
+use crate::text;
+
+/// What stands before each line of a message's text, so that none of them looks like a heading.
+const INDENT: &str = "  ";
+
+/// Something to show.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// For programs.
+    pub(super) document: Value,
+    heading: String,
+    body: String,
+    is_verified: bool,
+    /// Sender and nonce of what opened.
+    pub(super) opened: Option<(PublicKey, String)>,
+}
+
+impl Item {
+    /// What the mesh itself says.
+    pub(super) fn event(push: &Push) -> Self {
+        let document = json!({
+            "messageId": push.message_id, "seq": push.seq, "origin": "system", "event": push.event,
+            "data": push.event_data, "createdAt": push.created_at,
+        });
+        let event = push.event.as_deref().map(text::line).unwrap_or_default();
+        let body = push.event_data.as_ref().map(|data| text::line(&data.to_string())).unwrap_or_default();
+        Self { document, heading: format!("[system] {event}"), body, is_verified: false, opened: None }
+    }
+
+    /// What a peer says, or that it cannot be told.
+    pub(super) fn message(push: &Push, opened: Result<Opened, Unreadable>, now_ms: u64) -> Self {
+        let sender: Option<PublicKey> = push.sender_pubkey.parse().ok();
+        let claimed = push.sender_name.as_deref().map(text::line).unwrap_or_default();
+        let name = match &opened {
+            Ok(Opened { authenticity: Authenticity::Verified { name, .. }, .. }) => text::line(name),
+            // In quotes: it is what somebody says, and proves nothing.
+            _ if claimed.is_empty() => String::new(),
+            _ => format!("\"{claimed}\""),
+        };
+        let who = sender.map_or_else(|| "nobody known".to_owned(), |key| label(&name, &key));
+        let (origin, reason) = origin(&opened);
+        let to = push.target_spec.as_deref().filter(|target| target.starts_with(['@', '*'])).map(text::line);
+        let ago = age::parse_iso(&push.created_at).map(|then| format!("{} ago", age::since(now_ms, then)));
+        let marked = match &reason {
+            Some(reason) => format!("{}: {reason}", origin.replace('_', " ")),
+            None => origin.replace('_', " "),
+        };
+        let to = to.map(|to| format!("to {to}"));
+        let heading = [Some(who), Some(marked), to, ago].into_iter().flatten().collect::<Vec<_>>().join(" · ");
+        let nonce = push.nonce.clone();
+        let shown = opened.ok();
+        let document = json!({
+            "messageId": push.message_id, "seq": push.seq, "origin": origin, "reason": reason,
+            "from": { "pubkey": push.sender_pubkey, "name": name.trim_matches('"'), "memberPubkey": push.member_pubkey },
+            "target": push.target_spec, "priority": push.priority, "createdAt": push.created_at,
+            "text": shown.as_ref().map(|opened| opened.text.as_str()),
+        });
+        let body = shown.as_ref().map(|opened| text::block(&opened.text)).unwrap_or_default();
+        let boxed = |opened: &Opened| opened.authenticity != Authenticity::NotAuthenticated;
+        Self {
+            document,
+            heading,
+            body,
+            is_verified: origin == VERIFIED,
+            opened: shown.filter(boxed).map(|opened| (opened.sender, nonce)),
+        }
+    }
+
+    /// For a person.
+    pub(super) fn human(&self, style: Style) -> String {
+        let heading = if self.is_verified { style.green(&self.heading) } else { style.yellow(&self.heading) };
+        let lines = self.body.lines().map(|line| format!("{INDENT}{line}"));
+        std::iter::once(heading).chain(lines).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The word for a message whose origin is certain.
+const VERIFIED: &str = "verified";
+
+/// What may be believed of a message, in a word; and why not more.
+fn origin(opened: &Result<Opened, Unreadable>) -> (&'static str, Option<String>) {
+    match opened.as_ref().map(|opened| &opened.authenticity) {
+        Ok(Authenticity::Verified { .. }) => (VERIFIED, None),
+        Ok(Authenticity::Unverified(why)) => ("unverified", Some(why.to_string())),
+        Ok(Authenticity::NotAuthenticated) => ("not_authenticated", None),
+        Err(why) => ("cannot_be_opened", Some(why.to_string())),
+    }
+}
+
+#[cfg(test)]
+#[path = "shown_tests.rs"]
+mod tests;

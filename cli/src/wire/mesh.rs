@@ -1,0 +1,62 @@
+//! The requests about peers, messages and members: the wire's own types. Texts in the answers are foreign, and go through
+//! [`crate::text`] before they are shown.
+
+use protocol::wire::{
+    Ack, Changed, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate, InviteListResult, InviteResult,
+    InviteRevoke, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult, MeshSet, MeshSetResult,
+    PeersList, ReadInbox, Send, Status, Summary,
+};
+use serde::Serialize;
+
+use super::Request;
+
+/// `list_peers`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListPeers {}
+/// `list_members`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListMembers {}
+/// `mesh_info`.
+#[derive(Debug, Serialize)]
+pub(crate) struct MeshInfo {}
+/// `invite_list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct InviteList {}
+
+/// `join_group`: its members are those of `leave_group`, so that the type says which it is.
+#[derive(Debug, Serialize)]
+pub(crate) struct JoinGroup(pub(crate) Changed<Group>);
+
+/// The `type` of [`protocol::wire::ClientAck`], which has no answer.
+pub(crate) const CLIENT_ACK_TYPE: &str = "client_ack";
+/// The `type` of a message or an event.
+pub(crate) const PUSH_TYPE: &str = "push";
+
+macro_rules! requests {
+    ($($request:ty: $type:literal -> $reply_type:literal $reply:ty),+ $(,)?) => {
+        $(impl Request for $request {
+            const TYPE: &'static str = $type;
+            const REPLY_TYPE: &'static str = $reply_type;
+            type Reply = $reply;
+        })+
+    };
+}
+
+requests! {
+    ListPeers: "list_peers" -> "peers_list" PeersList,
+    ListMembers: "list_members" -> "members_list" MembersList,
+    MeshInfo: "mesh_info" -> "mesh_info_result" MeshInfoResult,
+    MeshSet: "mesh_set" -> "mesh_set_result" MeshSetResult,
+    Send: "send" -> "ack" Ack,
+    ReadInbox: "read_inbox" -> "inbox_result" InboxResult,
+    Changed<Status>: "set_status" -> "ack" Ack,
+    Changed<Summary>: "set_summary" -> "ack" Ack,
+    JoinGroup: "join_group" -> "ack" Ack,
+    Changed<GroupName>: "leave_group" -> "ack" Ack,
+    MemberSet: "member_set" -> "member_result" MemberResult,
+    MemberRemove: "member_remove" -> "member_result" MemberResult,
+    GroupSet: "group_set" -> "group_result" GroupResult,
+    InviteCreate: "invite_create" -> "invite_result" InviteResult,
+    InviteRevoke: "invite_revoke" -> "invite_result" InviteResult,
+    InviteList: "invite_list" -> "invite_list_result" InviteListResult,
+}
