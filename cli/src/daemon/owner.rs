@@ -1,46 +1,64 @@
-//! The owner's keys: the root of a mesh, in a file of its own.
+//! The owner of the mesh that a first `up` makes: the root's key, and the key that the owner is a member by.
 //!
-//! The key is written before the mesh that it owns is made, so that no crash in between leaves a mesh without its
-//! owner. A key without a mesh harms nobody.
+//! The root's key goes into its own file ([`OwnerKey`]), the member's into another, from which the entry in `config.json`
+//! is made at every start. Both are written before the mesh is made, so that no crash in between leaves a mesh without
+//! its owner. Keys without a mesh harm nobody.
 
 use std::path::{Path, PathBuf};
 
 use broker::config::{read_secret_file, secret_file};
-use broker::store::Founded;
+use broker::store::first_start::{FIRST_MESH_SLUG, FirstOwner};
+use broker::store::{Founded, MeshId};
 use protocol::SecretString;
 use protocol::config::MeshEntry;
-use protocol::identity::{MemberKey, PublicKey};
-use rand::RngCore as _;
+use protocol::identity::SigningKey;
+use protocol::trust::{MemberCert, Role};
 use zeroize::Zeroizing;
 
 use super::{explained, private_dir};
 use crate::error::CliError;
+use crate::profile::{OwnerKey, Profile};
 
-/// Digits of the public key in the file's name: enough to tell owners apart.
+/// The first statement about a member.
+const FIRST_SERIAL: u64 = 1;
+/// Digits of the public key in a file's name: enough to tell keys apart.
 const NAME_DIGITS: usize = 16;
+/// What the file of a member's key begins with; `owner` where, as in meshes made earlier, it is the root's too.
+const PREFIXES: [&str; 2] = ["member", "owner"];
 
-fn path(config_dir: &Path, owner: &str) -> PathBuf {
-    let name: String = owner.chars().take(NAME_DIGITS).collect();
-    config_dir.join(format!("owner-{name}.key"))
+fn path(config_dir: &Path, prefix: &str, pubkey: &str) -> PathBuf {
+    let name: String = pubkey.chars().take(NAME_DIGITS).collect();
+    config_dir.join(format!("{prefix}-{name}.key"))
 }
 
-/// Makes an owner's key and keeps it.
-pub(super) fn make(config_dir: &Path) -> Result<PublicKey, CliError> {
-    let mut seed = Zeroizing::new([0_u8; 32]);
-    rand::rng().fill_bytes(seed.as_mut_slice());
-    let key = MemberKey::from_seed(&seed);
-    let public = key.public();
-    private_dir(config_dir)?;
-    secret_file(&path(config_dir, &public.to_string()), || key.to_hex()).map_err(|error| explained(&error))?;
-    Ok(public)
+/// Makes both keys and keeps them, with the root's word for the member.
+pub(super) fn make(profile: &Profile, display_name: String) -> Result<FirstOwner, CliError> {
+    let new_key = || SigningKey::from_seed(&Zeroizing::new(rand::random()));
+    let (mesh_id, root, member) = (MeshId::new(), new_key(), new_key());
+    let certificate = MemberCert::signed(mesh_id.as_str(), member.public(), Role::Owner, FIRST_SERIAL, &root)
+        .map_err(|error| explained(&error))?;
+    let certificate = serde_json::to_string(&certificate).map_err(|error| explained(&error))?;
+    private_dir(profile.directory())?;
+    let [prefix, _] = PREFIXES;
+    let member_pubkey = member.public().to_string();
+    secret_file(&path(profile.directory(), prefix, &member_pubkey), || member.to_hex())
+        .map_err(|error| explained(&error))?;
+    let mesh = mesh_id.to_string();
+    profile.keep_owner(&OwnerKey { mesh_id: mesh, slug: FIRST_MESH_SLUG.to_owned(), secret_key: root.to_hex() })?;
+    Ok(FirstOwner {
+        mesh_id,
+        pubkey: root.public().to_string(),
+        member_pubkey,
+        certificate: Some(certificate),
+        display_name,
+    })
 }
 
 /// The owner's entry for `config.json`, if its key is kept here.
 pub(super) fn entry(config_dir: &Path, founded: &Founded, broker_url: &str) -> Result<Option<MeshEntry>, CliError> {
     let Founded { mesh, owner } = founded;
-    let kept: Option<SecretString> =
-        read_secret_file(&path(config_dir, &mesh.owner_pubkey)).map_err(|error| explained(&error))?;
-    Ok(kept.map(|secret_key| MeshEntry {
+    let kept = PREFIXES.iter().find_map(|prefix| kept(&path(config_dir, prefix, &owner.pubkey)).transpose());
+    Ok(kept.transpose()?.map(|secret_key| MeshEntry {
         mesh_id: mesh.id.to_string(),
         member_id: owner.id.to_string(),
         slug: mesh.slug.clone(),
@@ -52,4 +70,8 @@ pub(super) fn entry(config_dir: &Path, founded: &Founded, broker_url: &str) -> R
         owner_pubkey: mesh.owner_pubkey.parse().ok(),
         extra: serde_json::Map::new(),
     }))
+}
+
+fn kept(path: &Path) -> Result<Option<SecretString>, CliError> {
+    read_secret_file(path).map_err(|error| explained(&error))
 }

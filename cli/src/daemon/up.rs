@@ -8,8 +8,7 @@ use std::sync::atomic::AtomicBool;
 use broker::config::{Config, DatabaseUrl, Overrides, RunnerUrl};
 use broker::runners::RunnerConfig;
 use broker::runners::embedded::Program;
-use broker::store::MeshId;
-use broker::store::first_start::{self, DirState, FirstOwner};
+use broker::store::first_start::{self, DirState};
 use broker::store::{DirLock, LockError};
 use broker::{Options, Started};
 
@@ -39,7 +38,7 @@ pub(crate) fn start(printer: Printer, profile: &Profile, args: &UpArgs) -> Resul
     let config_dir = profile.directory().to_owned();
     // It is hidden from services, and what is not there cannot be.
     private_dir(&config_dir)?;
-    first_start(&lock, config.database_url.as_ref(), &config_dir)?;
+    first_start(&lock, config.database_url.as_ref(), profile)?;
     config.fill_embedded_secrets().map_err(|error| explained(&error))?;
 
     let take_along = Arc::new(AtomicBool::new(false));
@@ -88,19 +87,12 @@ fn locked(error: &LockError) -> CliError {
 }
 
 /// The first `up` on a database makes a mesh and its owner.
-fn first_start(lock: &DirLock, url: Option<&DatabaseUrl>, config_dir: &Path) -> Result<(), CliError> {
+fn first_start(lock: &DirLock, url: Option<&DatabaseUrl>, profile: &Profile) -> Result<(), CliError> {
     let system = actix_rt::System::new();
     if system.block_on(first_start::inspect(lock, url)).map_err(|error| explained(&error))? == DirState::Database {
         return Ok(());
     }
-    let pubkey = owner::make(config_dir)?.to_string();
-    let owner = FirstOwner {
-        mesh_id: MeshId::new(),
-        member_pubkey: pubkey.clone(),
-        pubkey,
-        certificate: None,
-        display_name: login_name(),
-    };
+    let owner = owner::make(profile, login_name())?;
     let made = system.block_on(first_start::create(lock, url, Some(owner)));
     made.map(drop).map_err(|error| explained(&error))
 }
