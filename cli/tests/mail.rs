@@ -304,6 +304,40 @@ fn an_inbox_that_waits_ends_with_the_first_message_or_in_time() {
 }
 
 #[test]
+fn no_answer_is_not_an_empty_inbox() {
+    let broker = FakeBroker::start(|request| match request["type"].as_str().unwrap() {
+        "list_members" => vec![members()],
+        _ => vec![],
+    });
+    let ended = Home::of(&broker.url).run(&["inbox", "--timeout", "100ms"]).exits(5);
+    assert!(ended.stderr.contains("did not say in time") && !ended.stderr.contains("no messages"), "{ended:?}");
+}
+
+#[test]
+fn a_hello_that_was_said_twice_is_said_again_and_a_taken_session_is_another() {
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&said);
+    let broker = FakeBroker::start(move |request| match request["type"].as_str().unwrap() {
+        "hello" => {
+            let mut seen = seen.lock().unwrap();
+            seen.push(request["sessionPubkey"].clone());
+            match seen.len() {
+                1 => vec![json!({"type": "error", "code": "replayed", "message": "seen"})],
+                2 => vec![json!({"type": "error", "code": "session_taken", "message": "taken"})],
+                _ => vec![],
+            }
+        }
+        "mcp_catalog" => vec![json!({"type": "mcp_catalog_result", "services": []})],
+        _ => vec![],
+    });
+    let home = Home::of(&broker.url);
+    home.run(&["catalog"]).exits(0);
+    home.run(&["catalog"]).exits(0);
+    let said = said.lock().unwrap();
+    assert!(said[0] == said[1] && said[1] != said[2] && said[2] == said[3], "{said:?}");
+}
+
+#[test]
 fn h35_an_inbox_that_follows_survives_its_broker() {
     let rounds = Arc::new(Mutex::new(BTreeMap::new()));
     let seen = Arc::clone(&rounds);

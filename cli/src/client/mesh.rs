@@ -14,12 +14,15 @@ use protocol::wire::MembersList;
 use super::{Client, ClientError, Pushes, SessionName, keys};
 use crate::error::CliError;
 use crate::output::Printer;
-use crate::profile::{Membership, Pin, Profile, SessionFile};
+use crate::profile::{Membership, Memory, Pin, Profile, SessionFile};
 use crate::text;
 use crate::wire::mesh::ListMembers;
 
 /// How long the broker may take for a list, or for a change that needs no runner.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The refusal of a session whose key another member has used.
+const SESSION_TAKEN: &str = "session_taken";
 
 /// A connected member.
 #[derive(Debug)]
@@ -86,11 +89,15 @@ impl Mesh {
         let member = keys::member_key(&membership.mesh)?;
         crate::endpoint::Endpoint::parse(&membership.mesh.broker_url)?;
         let file = profile.session(&membership.mesh.mesh_id)?;
-        let memory = file.read()?;
-        let session =
-            memory.key().map_err(|error| CliError::failed(format!("the session's file cannot be used: {error}")))?;
-        let name = SessionName { pubkey: session.public(), id: memory.session_id().to_owned() };
-        let client = Client::connect(&membership, &member, &name, mode).await?;
+        let (mut session, mut name) = identity(&file.read()?)?;
+        let client = match Client::connect(&membership, &member, &name, mode).await {
+            // Another member used this session's key, as after joining anew: the address is lost, the person is not.
+            Err(error) if error.code.as_deref() == Some(SESSION_TAKEN) => {
+                (session, name) = identity(&file.renew()?)?;
+                Client::connect(&membership, &member, &name, mode).await?
+            }
+            other => other?,
+        };
         Ok(Self { client, membership, member, session, file, name, mode, profile, printer })
     }
 
@@ -160,6 +167,13 @@ impl Mesh {
     pub(crate) async fn close(self) {
         self.client.close().await;
     }
+}
+
+fn identity(memory: &Memory) -> Result<(SessionKey, SessionName), CliError> {
+    let session =
+        memory.key().map_err(|error| CliError::failed(format!("the session's file cannot be used: {error}")))?;
+    let name = SessionName { pubkey: session.public(), id: memory.session_id().to_owned() };
+    Ok((session, name))
 }
 
 fn stale(pin: &Pin) -> String {

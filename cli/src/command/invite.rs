@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 use super::{Context, values};
-use crate::client::{ANSWER_TIMEOUT, Pushes};
+use crate::client::{ANSWER_TIMEOUT, ClientError, Pushes};
 use crate::endpoint::Endpoint;
 use crate::error::CliError;
 use crate::output::{age, table};
@@ -112,7 +112,8 @@ async fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
     };
     let answer = mesh.client.request(&request, ANSWER_TIMEOUT).await;
     mesh.close().await;
-    let answer = answer?;
+    let answer =
+        answer.map_err(|error| explained(error, "claudemesh invite revoke takes one back that is not used"))?;
     let verified = invite.link_with(&seed);
     let document = json!({
         "inviteId": answer.invite_id, "link": invite.link(), "verifiedLink": verified.expose(),
@@ -162,10 +163,18 @@ fn row(invite: &InviteEntry) -> Vec<String> {
     ]
 }
 
+/// What to do about a limit, or an id that is none; the broker's codes know of services only.
+fn explained(error: ClientError, hint: &str) -> CliError {
+    let concerns_invites =
+        matches!(&error, ClientError::Refused { code, .. } if code == "limit" || code == "not_found");
+    let error = CliError::from(error);
+    if concerns_invites { error.hint(hint) } else { error }
+}
+
 async fn revoke(context: &Context, id: String) -> Result<(), CliError> {
     let mut mesh = context.mesh(Pushes::Dropped).await?;
     let answer = mesh.client.request(&InviteRevoke { invite_id: id }, ANSWER_TIMEOUT).await;
     mesh.close().await;
-    let answer = answer?;
+    let answer = answer.map_err(|error| explained(error, "claudemesh invite list shows their ids"))?;
     context.printer.confirm(&answer, |_| "Nobody can join by this invite any more.".to_owned())
 }

@@ -102,7 +102,7 @@ impl<'a> Inbox<'a> {
             let mut frames = Vec::new();
             tokio::select! {
                 biased;
-                () = end_of(self.until) => return Ok(()),
+                () = end_of(self.until) => return self.time_is_over(drained),
                 frame = self.mesh.client.push_or_end() => match frame {
                     Some(frame) => frames.push(frame),
                     None if drained => return Err(Ended::Lost(CliError::unreachable("the connection to the broker was lost"))),
@@ -126,6 +126,15 @@ impl<'a> Inbox<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Nothing there and no answer are not the same.
+    fn time_is_over(&self, drained: bool) -> Result<(), Ended> {
+        if drained || self.stays() {
+            return Ok(());
+        }
+        let error = CliError::timed_out("the broker did not say in time what waits for you");
+        Err(Ended::Failed(error.hint("see whether the broker is well: claudemesh health")))
     }
 
     /// Takes what came; whether anybody still looks at the screen.

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use protocol::config::{ClientConfig, MeshEntry, VERSION};
 
 pub(crate) use owners::OwnerKey;
-pub(crate) use session::{Pin, SessionFile, SessionMemory};
+pub(crate) use session::{Memory, Pin, SessionFile, SessionMemory};
 
 use crate::error::CliError;
 

@@ -25,6 +25,8 @@ const SEEN_PER_SENDER: usize = 10_000;
 const SEEN_IN_ALL: usize = 100_000;
 /// Own nonces that are remembered.
 const SENT_NONCES: usize = 10_000;
+/// Members, and groups, whose statements are remembered.
+const MAX_PINS: usize = 10_000;
 /// Messages that may wait for their acknowledgement.
 const MAX_OUTBOX: usize = 100;
 /// How long one of them is sent again. A broker knows the id for longer.
@@ -92,7 +94,7 @@ pub(crate) struct SessionMemory {
 
 impl Memory {
     /// Of a new session.
-    pub(super) fn new(key: SessionKey, session_id: Uuid) -> Self {
+    pub(super) fn new(key: &SessionKey, session_id: Uuid) -> Self {
         Self {
             version: 1,
             session_id: session_id.to_string(),
@@ -107,6 +109,13 @@ impl Memory {
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
+    }
+
+    /// The same with a key and an id that nobody has had: another address.
+    pub(super) fn renew(&mut self, key: &SessionKey, session_id: Uuid) {
+        (self.secret_key, self.session_id) = (key.to_hex(), session_id.to_string());
+        // They were signed by the other key.
+        self.outbox.clear();
     }
 
     /// The session's key.
@@ -174,10 +183,13 @@ impl Memory {
         self.outbox.iter().filter(|held| held.is_fresh(now_ms)).cloned().collect()
     }
 
-    /// Whether nothing on the roll is older than what was seen; and then it is what was seen.
+    /// What on the roll is older than what was seen before. What is newer is what was seen from now on.
     pub(crate) fn pin(&mut self, roll: &Roll) -> Vec<Pin> {
         let mut older = Vec::new();
         for entry in roll.members() {
+            if self.pins.members.len() >= MAX_PINS && !self.pins.members.contains_key(&entry.pubkey) {
+                continue;
+            }
             let pinned = self.pins.members.entry(entry.pubkey).or_insert(entry.serial);
             if entry.serial < *pinned {
                 older.push(Pin::Member(entry.pubkey));
@@ -187,6 +199,9 @@ impl Memory {
         let told: BTreeMap<&str, u64> =
             roll.groups().map(|(name, group)| (name, group.serial().unwrap_or(0))).collect();
         for (name, serial) in &told {
+            if self.pins.groups.len() >= MAX_PINS && !self.pins.groups.contains_key(*name) {
+                continue;
+            }
             let pinned = self.pins.groups.entry((*name).to_owned()).or_insert(*serial);
             *pinned = (*serial).max(*pinned);
         }
@@ -264,7 +279,7 @@ mod tests {
         SessionKey::from_seed(&[n; 32])
     }
     fn memory() -> Memory {
-        Memory::new(key(1), Uuid::nil())
+        Memory::new(&key(1), Uuid::nil())
     }
     fn letter(id: &str, nonce: u8) -> Send {
         let letter = Letter { mesh_id: "m", id, ts: 1, priority: Priority::Next, nonce: &[nonce; 24], text: "hi" };

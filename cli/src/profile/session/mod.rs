@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::identity::SessionKey;
 
-use memory::Memory;
-pub(crate) use memory::{Pin, SessionMemory};
+pub(crate) use memory::{Memory, Pin, SessionMemory};
 
 use super::{Profile, corrupt, file};
 use crate::error::CliError;
@@ -39,6 +38,10 @@ impl Profile {
         let directory = self.directory.join(DIRECTORY).join(file_name(mesh_id)?);
         Ok(SessionFile { directory, name: SHARED.to_owned() })
     }
+}
+
+fn new_key() -> SessionKey {
+    SessionKey::from_seed(&zeroize::Zeroizing::new(rand::random()))
 }
 
 /// Removes what the sessions of a mesh remember.
@@ -77,13 +80,21 @@ impl SessionFile {
         let path = self.path();
         let mut memory = match file::read(&path, MAX_BYTES)? {
             Some(bytes) => self.parse(&bytes)?,
-            None => Memory::new(SessionKey::from_seed(&zeroize::Zeroizing::new(rand::random())), uuid::Uuid::now_v7()),
+            None => Memory::new(&new_key(), uuid::Uuid::now_v7()),
         };
         let result = change(&mut memory);
         let bytes = serde_json::to_vec(&memory)
             .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
         file::replace(&path, &zeroize::Zeroizing::new(bytes))?;
         Ok(result)
+    }
+
+    /// Makes another session of it, with another address; what it knows of others stays.
+    pub(crate) fn renew(&self) -> Result<Memory, CliError> {
+        self.update(|memory| {
+            memory.renew(&new_key(), uuid::Uuid::now_v7());
+            memory.clone()
+        })
     }
 
     /// Takes the right to read this session's mail, until the lock is dropped.
