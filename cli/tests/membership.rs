@@ -1,5 +1,7 @@
 //! Making, joining and leaving meshes; members, invites and groups.
 
+use std::sync::Mutex;
+
 use protocol::identity::{PublicKey, SigningKey};
 use protocol::trust::{GroupList, Invite, InviteTerms, MemberCert, Removal, Role, Roll, Standing};
 use protocol::wire::MemberEntry;
@@ -220,6 +222,35 @@ fn another_owner_than_the_one_that_was_joined_is_not_believed() {
     config["meshes"][0]["ownerPubkey"] = json!(owner().public());
     home.write_config(&config.to_string());
     home.run(&["member", "list"]).exits(4).says("another owner").says("do not go on");
+}
+
+#[test]
+fn what_is_older_than_what_was_seen_does_not_count() {
+    let ben = key(20).public();
+    let told = |serial: u64| {
+        let certificate = MemberCert::signed("mesh1", ben, Role::Member, serial, &owner()).unwrap();
+        let group = GroupList::sign("mesh1", "eng", serial, Some(&[ben]), &owner()).unwrap();
+        json!({"type": "members_list", "ownerPubkey": owner().public(), "requireProofs": false, "groups": [group],
+            "members": [entry(ben, Some(certificate))]})
+    };
+    let (newer, older) = (told(3), told(2));
+    let asked = Mutex::new(0);
+    let broker = FakeBroker::start(move |request| match request["type"].as_str().unwrap() {
+        "list_members" => {
+            let mut asked = asked.lock().unwrap();
+            *asked += 1;
+            vec![if *asked == 1 { newer.clone() } else { older.clone() }]
+        }
+        "list_peers" => vec![json!({"type": "peers_list", "peers": []})],
+        _ => vec![],
+    });
+    let home = Home::of(&broker.url);
+    assert!(home.run(&["member", "list"]).exits(0).stdout.contains(" verified"));
+    let ended =
+        home.run(&["member", "list"]).exits(0).says("an older statement about the member").says("older list of");
+    assert!(ended.stdout.contains("unattested"), "{ended:?}");
+    home.run(&["send", "@eng", "hi"]).exits(4).says("is older than one you have seen");
+    home.run(&["send", "ben", "hi", "--strict"]).exits(4).says("nothing was sent");
 }
 
 #[test]
