@@ -11,6 +11,10 @@ const MAX_HEADER: usize = 14;
 /// An empty last fragment, masked with zeros: ends for the codec a message whose rest is discarded.
 const EMPTY_LAST_FRAGMENT: [u8; 6] = [0x80, 0x80, 0, 0, 0, 0];
 
+/// An empty whole message, masked with zeros. Between the fragments of another one it ends the connection, as whatever it
+/// stands for would have.
+const EMPTY_MESSAGE: [u8; 6] = [0x81, 0x80, 0, 0, 0, 0];
+
 /// What passing some bytes came to.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Passed {
@@ -39,6 +43,8 @@ pub(super) struct FrameGuard {
     message: u64,
     /// The message under way is too large: its further fragments are discarded too.
     discarding: bool,
+    /// The codec has seen the beginning of a message in fragments, and not its end.
+    open: bool,
     /// Messages in fragments whose last one has passed.
     passed_in_fragments: u64,
 }
@@ -52,6 +58,7 @@ impl FrameGuard {
             payload: Payload::Pass(0),
             message: 0,
             discarding: false,
+            open: false,
             passed_in_fragments: 0,
         }
     }
@@ -118,6 +125,10 @@ impl FrameGuard {
                     passed.cut.push(self.passed_in_fragments);
                     self.passed_in_fragments += 1;
                     out.extend_from_slice(&EMPTY_LAST_FRAGMENT);
+                    self.open = false;
+                } else if self.open {
+                    // Without it the codec would go on with a message whose sum is not kept any more.
+                    out.extend_from_slice(&EMPTY_MESSAGE);
                 }
             }
         } else {
@@ -126,6 +137,7 @@ impl FrameGuard {
             if header.continuation && header.last {
                 self.passed_in_fragments += 1;
             }
+            self.open = !header.last;
         }
         if header.last {
             self.message = 0;
@@ -221,6 +233,19 @@ mod tests {
         let got = all(&mut FrameGuard::new(LIMIT), [first.clone(), second, ping.clone(), third, next.clone()]);
         let expected = [first, EMPTY_LAST_FRAGMENT.to_vec(), ping, next].concat();
         assert_eq!(got, (expected, 1, vec![0]));
+    }
+
+    /// A message may not stand between the fragments of another. One that is discarded there is not to hide that, or the
+    /// fragments around it would never be counted together.
+    #[test]
+    fn h46_what_is_too_large_between_fragments_does_not_hide_that_it_was_there() {
+        let (first, second) = (frame(false, 1, 600), frame(false, 0, 600));
+        for last in [true, false] {
+            let got = all(&mut FrameGuard::new(LIMIT), [first.clone(), frame(last, 1, LIMIT + 1), second.clone()]);
+            let shown = [first.clone(), EMPTY_MESSAGE.to_vec()].concat();
+            assert!(got.0.starts_with(&shown), "{last}");
+            assert_eq!((got.1, got.2), (1, vec![]));
+        }
     }
 
     #[test]
