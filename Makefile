@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # Where scripts/setup.sh puts uv, and where rustup puts cargo: last, so that what is already there wins.
 export PATH := $(PATH):$(CURDIR)/.venv/bin:$(HOME)/.cargo/bin
 
-.PHONY: help demo test soak lint fmt bench build clean ci
+.PHONY: help demo test soak fuzz lint fmt bench build clean ci
 
 help: ## this table
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ test: ## the whole suite; long stories at a twentieth of their length
 soak: ## the whole suite with the long stories in full
 	@scripts/setup.sh test
 	@SOAK=1 scripts/test.sh
+
+fuzz: ## bad input for whatever reads strangers' bytes; SECONDS=60 for each target
+	@scripts/setup.sh lint
+	@scripts/fuzz.sh "$(or $(SECONDS),60)"
 
 lint: ## format, words, clippy, and cargo-deny where it is installed
 	@scripts/setup.sh lint
