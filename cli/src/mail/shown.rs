@@ -46,7 +46,12 @@ impl Item {
             _ if claimed.is_empty() => String::new(),
             _ => format!("\"{claimed}\""),
         };
-        let who = sender.map_or_else(|| "nobody known".to_owned(), |key| label(&name, &key));
+        // A member is known by its own key, as the list of members shows it; anybody else by the key that was used.
+        let shown_key = match &opened {
+            Ok(Opened { authenticity: Authenticity::Verified { member, .. }, .. }) => Some(*member),
+            _ => sender,
+        };
+        let who = shown_key.map_or_else(|| "nobody known".to_owned(), |key| label(&name, &key));
         let (origin, reason) = origin(&opened);
         let to = push.target_spec.as_deref().filter(|target| target.starts_with(['@', '*'])).map(text::line);
         let ago = age::parse_iso(&push.created_at).map(|then| format!("{} ago", age::since(now_ms, then)));

@@ -33,7 +33,7 @@ fn verified() -> Authenticity {
 #[test]
 fn h23_each_origin_is_shown_as_what_it_is() {
     for (authenticity, heading, origin) in [
-        (verified(), "ana (8a88e3dd) · verified · to @eng · 1m ago", "verified"),
+        (verified(), "ana (8139770e) · verified · to @eng · 1m ago", "verified"),
         (
             Authenticity::Unverified(Suspicion::NotSigned),
             "\"ana\" (8a88e3dd) · unverified: it is not signed · to @eng · 1m ago",
