@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use protocol::identity::PublicKey;
+use protocol::identity::{PublicKey, X25519Public};
 use protocol::trust::{Invite, MemberCert, Roll};
 use protocol::validate;
 use serde::Deserialize;
@@ -83,6 +83,8 @@ async fn enter(http: &Http, join: Join) -> Result<(String, bool), Refused> {
             return Err(refuse("bad_signature", "`certificate` is of another invite"));
         }
     }
+    X25519Public::of(&join.peer_pubkey)
+        .map_err(|_| refuse("bad_request", "`peer_pubkey` is no key that messages can be sealed for"))?;
     let display_name = validate::display_name(&join.display_name)
         .map_err(|error| refuse("bad_request", format!("`display_name`: {error}")))?;
     let certificate = join.certificate.map(|certificate| serde_json::to_string(&certificate)).transpose();

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use supervision::{ExitReason, Life, TellError};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::MeshContext;
 use super::actor::Written;
 use crate::store::{Entry, MAX_BATCH_ENTRIES, StoreError, UtcMs, Verdict};
 
+/// How long an entry that nobody waits for is kept, so that it may go along with others.
+const LAZY_WITHIN: Duration = Duration::from_millis(50);
 /// Entries that may wait to be written.
 const MAX_WAITING: usize = 32_768;
 /// How long a full mailbox of the mesh's actor is borne, and how often it is tried.
@@ -65,7 +67,8 @@ impl Scribe {
         Self { jobs, unread: Arc::new(Mutex::new(Some(unread))) }
     }
 
-    /// Gives an entry; with a token the mesh's actor is told what became of it.
+    /// Gives an entry; with a token the mesh's actor is told what became of it. Without one nobody waits for it, and it may
+    /// wait a moment for others.
     ///
     /// # Errors
     /// [`Full`].
@@ -112,7 +115,7 @@ pub(super) async fn run(mesh: Arc<MeshContext>, life: Life) -> ExitReason {
     let mut jobs = Vec::new();
     loop {
         let stopping = tokio::select! {
-            _ = unread.recv_many(&mut jobs, MAX_BATCH_ENTRIES) => false,
+            () = gather(unread, &mut jobs) => false,
             () = life.stopping() => true,
         };
         if stopping {
@@ -126,6 +129,21 @@ pub(super) async fn run(mesh: Arc<MeshContext>, life: Life) -> ExitReason {
         }
         if stopping {
             return ExitReason::Shutdown;
+        }
+    }
+}
+
+/// Takes what is there, and waits a little for more while nobody waits for any of it. Safe to drop: what was taken is in
+/// `jobs`.
+async fn gather(unread: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
+    let is_lazy = |job: &Job| matches!(job, Job::Write { token: None, .. });
+    unread.recv_many(jobs, MAX_BATCH_ENTRIES).await;
+    let until = Instant::now() + LAZY_WITHIN;
+    while jobs.len() < MAX_BATCH_ENTRIES && jobs.iter().all(is_lazy) {
+        let room = MAX_BATCH_ENTRIES - jobs.len();
+        tokio::select! {
+            _ = unread.recv_many(jobs, room) => {}
+            () = sleep_until(until) => return,
         }
     }
 }

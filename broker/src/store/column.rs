@@ -253,6 +253,11 @@ impl Document {
         serde_json::to_string(value).map(|text| Self(text.into()))
     }
 
+    /// A text that this program has just written as JSON.
+    pub(crate) fn written(text: String) -> Self {
+        Self(text.into_boxed_str())
+    }
+
     /// Reads the value back.
     ///
     /// # Errors

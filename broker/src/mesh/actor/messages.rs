@@ -180,4 +180,7 @@ pub struct MembersChanged;
 /// What the scribe wrote. Taken out by whoever handles it.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Written(pub Arc<Mutex<Option<Vec<(Token, Outcome)>>>>);
+pub struct Written(pub Arc<Mutex<Option<Outcomes>>>);
+
+/// What became of entries, in their order.
+pub type Outcomes = Vec<(Token, Outcome)>;

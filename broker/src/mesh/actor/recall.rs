@@ -146,13 +146,7 @@ pub(super) fn loaded(row: store::Pending) -> Result<Loaded, String> {
 
 fn letter(message: StoredMessage) -> Result<Letter, String> {
     let extra = message.extra.ok_or_else(|| format!("message {}: nothing is left of it", message.id))?;
-    let push: Push = extra.read().map_err(|error| format!("message {}: {error}", message.id))?;
-    let push = Push { nonce: message.nonce, ciphertext: message.ciphertext, seq: Some(message.seq), ..push };
-    Ok(Letter { seq: message.seq, priority: priority_of(message.priority), bytes: bytes_of(&push), push })
-}
-
-/// What a message counts.
-pub(super) fn bytes_of(push: &Push) -> u64 {
-    let texts = push.nonce.len() + push.ciphertext.len();
-    u64::try_from(texts).unwrap_or(u64::MAX).saturating_add(OVERHEAD_BYTES)
+    let words = |error: serde_json::Error| format!("message {}: {error}", message.id);
+    let head: Push = extra.read().map_err(words)?;
+    Letter::new(&head, (&message.nonce, &message.ciphertext), head.e2e.as_ref(), OVERHEAD_BYTES).map_err(words)
 }

@@ -1,5 +1,6 @@
 //! Messages on their way in: checked, given their room, and handed to the scribe.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -92,8 +93,13 @@ impl MeshActor {
     fn take_in(&mut self, from: &Presence, send: &Send, resolved: Resolved, ticket: Ticket, now: UtcMs) {
         let Resolved { recipients, mut skipped, direct } = resolved;
         let (seq, id) = (self.mesh.store.number(), MessageId::new());
-        let push = push_of(self.mesh.id.as_str(), from, send, &id, seq, now);
-        let letter = Arc::new(Letter { seq, priority: push.priority, bytes: recall::bytes_of(&push), push });
+        let head = head_of(self.mesh.id.as_str(), from, send, &id, seq, now);
+        let e2e = send.e2e.as_ref().map(|e2e| E2e { keys: BTreeMap::new(), id: e2e.id.clone(), ..*e2e });
+        let body = (send.nonce.as_str(), send.ciphertext.as_str());
+        let letter = match Letter::new(&head, body, e2e.as_ref(), recall::OVERHEAD_BYTES) {
+            Ok(letter) => Arc::new(letter),
+            Err(error) => return ticket.refuse(Fault::new(SendFault::BadMessage, error.to_string())),
+        };
         let member = from.about.member;
         let envelope = Envelope { letter: Arc::clone(&letter), from: Some(member), recipients, direct };
         let Accepted { recipients, full } = match self.mail.accept(envelope, now) {
@@ -114,7 +120,7 @@ impl MeshActor {
             skipped,
             ..Ack::default()
         };
-        let row = match self.row(&letter, id, &ack, now) {
+        let row = match self.row(&letter, body, id, &ack, now) {
             Ok(row) => row,
             Err(error) => {
                 self.mail.given_up(seq);
@@ -122,7 +128,7 @@ impl MeshActor {
             }
         };
         let message = NewMessage {
-            sender: from.shown.to_string(),
+            sender: head.sender_pubkey,
             sender_member: Some(from.member.clone()),
             sender_session_id: Some(from.session_id.clone()),
             client_id: send.id.clone(),
@@ -135,9 +141,14 @@ impl MeshActor {
     }
 
     /// A message of the mesh's own as a row.
-    fn row(&self, letter: &Letter, id: MessageId, ack: &Ack, now: UtcMs) -> Result<NewMessage, serde_json::Error> {
-        let push = &letter.push;
-        let extra = Push { nonce: String::new(), ciphertext: String::new(), ..push.clone() };
+    fn row(
+        &self,
+        letter: &Letter,
+        (nonce, ciphertext): (&str, &str),
+        id: MessageId,
+        ack: &Ack,
+        now: UtcMs,
+    ) -> Result<NewMessage, serde_json::Error> {
         Ok(NewMessage {
             seq: letter.seq,
             id,
@@ -148,9 +159,9 @@ impl MeshActor {
             digest: None,
             target: String::new(),
             priority: recall::number_of(letter.priority),
-            nonce: push.nonce.clone(),
-            ciphertext: push.ciphertext.clone(),
-            extra: Some(Document::of(&extra)?),
+            nonce: nonce.to_owned(),
+            ciphertext: ciphertext.to_owned(),
+            extra: Some(Document::written(letter.kept())),
             ack: Document::of(ack)?,
             created_at: now,
             expires_at: now.plus_ms(self.mesh.members.now().message_ttl_ms),
@@ -180,8 +191,8 @@ impl MeshActor {
     pub(super) fn post(&mut self, to: Address, event: &str, data: &Value) {
         let now = self.now();
         let (seq, id) = (self.mesh.store.number(), MessageId::new());
-        let push = Push { message_id: id.to_string(), seq: Some(seq), ..system_push(&self.mesh, event, data, now) };
-        let letter = Arc::new(Letter { seq, priority: push.priority, bytes: recall::bytes_of(&push), push });
+        let head = Push { message_id: id.to_string(), seq: Some(seq), ..system_push(&self.mesh, event, data, now) };
+        let Ok(letter) = Letter::new(&head, ("", ""), None, recall::OVERHEAD_BYTES).map(Arc::new) else { return };
         let recipient = Recipient {
             mailbox: to,
             of: Of::Session,
@@ -192,7 +203,7 @@ impl MeshActor {
         let envelope = Envelope { letter: Arc::clone(&letter), from: None, recipients: vec![recipient], direct: true };
         // A full mailbox has enough to read.
         let Ok(Accepted { recipients, .. }) = self.mail.accept(envelope, now) else { return };
-        let Ok(row) = self.row(&letter, id, &Ack::default(), now) else { return self.mail.given_up(seq) };
+        let Ok(row) = self.row(&letter, ("", ""), id, &Ack::default(), now) else { return self.mail.given_up(seq) };
         let message = NewMessage { target: to.to_string(), ..row };
         self.hand_over(
             message,
@@ -242,18 +253,16 @@ fn digest(send: &Send) -> String {
     hex::encode(hash.finalize())
 }
 
-fn push_of(mesh: &str, from: &Presence, send: &Send, id: &MessageId, seq: i64, now: UtcMs) -> Push {
+/// The push but its body.
+fn head_of(mesh: &str, from: &Presence, send: &Send, id: &MessageId, seq: i64, now: UtcMs) -> Push {
     Push {
         message_id: id.to_string(),
         mesh_id: mesh.to_owned(),
         sender_pubkey: from.shown.to_string(),
         priority: send.priority,
-        nonce: send.nonce.clone(),
-        ciphertext: send.ciphertext.clone(),
         created_at: now.to_string(),
         seq: Some(seq),
         target_spec: Some(send.target_spec.clone()),
-        e2e: send.e2e.as_ref().map(|e2e| E2e { keys: std::collections::BTreeMap::new(), ..e2e.clone() }),
         sender_name: Some(from.name.clone()),
         member_pubkey: Some(from.about.member),
         session_id: Some(from.session_id.clone()),

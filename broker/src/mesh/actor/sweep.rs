@@ -64,7 +64,7 @@ impl MeshActor {
         self.sweep.next = Some(now.plus_ms(SWEEP_EVERY_MS));
         self.sweep.marks.push((now, self.mesh.store.number()));
         let old = self.sweep.marks.iter().rposition(|(at, _)| now.as_ms() - at.as_ms() >= BODIES_KEPT_MS);
-        let up_to = old.and_then(|at| self.sweep.marks.drain(..=at).last()).map_or(0, |(_, number)| number);
+        let up_to = old.and_then(|at| self.sweep.marks.drain(..=at).next_back()).map_or(0, |(_, number)| number);
         let (mesh, from) = (Arc::clone(&self.mesh), self.sweep.bodies);
         let swept = async move { swept(&mesh, now, from, up_to).await };
         ctx.spawn(swept.into_actor(self).map(move |swept, me, ctx| {

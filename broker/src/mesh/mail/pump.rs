@@ -71,7 +71,7 @@ impl Mail {
     /// The client answered the ping with this mark: everything that was pushed before it has arrived.
     pub fn pong(&mut self, presence: &PresenceId, mark: u64, now: UtcMs) {
         let Some(socket) = self.sockets.get_mut(presence).filter(|socket| !socket.opened.acks) else { return };
-        let arrived: Vec<String> =
+        let arrived: Vec<Box<str>> =
             socket.sent.iter().filter(|(_, sent)| sent.mark <= mark).map(|(message, _)| message.clone()).collect();
         let taken: Vec<Sent> = arrived.iter().filter_map(|message| socket.take(message)).collect();
         self.delivered(presence, &taken, now);
@@ -206,7 +206,7 @@ impl Mail {
         let index = if held.of == Of::Member { &self.by_member } else { &self.by_address };
         let readers = index.get(&mailbox)?;
         for item in held.lane(priority).0?.items.iter().filter(|item| item.step == Step::Ready) {
-            let (message, bytes) = (&item.letter.push.message_id, item.letter.bytes);
+            let (message, bytes) = (&*item.letter.id, item.letter.bytes);
             let sockets = || readers.iter().filter_map(|presence| Some((presence, self.sockets.get(presence)?)));
             // An inbox that is being read first, then the session that was active last.
             let chosen = sockets()
@@ -232,7 +232,7 @@ impl Mail {
         let letter: &Letter = &item.letter;
         let frame = letter.frame(item.key.as_deref().map(|key| (member, key)));
         let sent = Sent { mailbox, priority, seq, bytes: letter.bytes, mark: 0 };
-        if socket.pushed(letter.push.message_id.clone(), sent) {
+        if socket.pushed(letter.id.clone(), sent) {
             self.unmarked.push(Arc::clone(&to));
         }
         self.fx.push(Fx::Push { to, frame });

@@ -30,7 +30,7 @@ pub(super) struct Socket {
     pub(super) opened: Opened,
     pub(super) reading: Reading,
     /// Pushed and not acknowledged, by the id of the message.
-    pub(super) sent: HashMap<String, Sent>,
+    pub(super) sent: HashMap<Box<str>, Sent>,
     pub(super) sent_bytes: u64,
     /// The mark of the last ping.
     pub(super) mark: u64,
@@ -84,7 +84,7 @@ impl Socket {
     }
 
     /// Remembers a push; true when it is the first that waits for a ping behind it.
-    pub(super) fn pushed(&mut self, message: String, sent: Sent) -> bool {
+    pub(super) fn pushed(&mut self, message: Box<str>, sent: Sent) -> bool {
         self.sent_bytes += sent.bytes;
         if let Reading::ToTheEnd { taken, .. } = &mut self.reading {
             *taken += 1;

@@ -1,5 +1,5 @@
 //! Mail against a model of the store: whatever happens in whatever order, what is stored arrives, in order.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ fn key(name: u8) -> Address {
 
 fn letter(seq: i64, priority: Priority) -> Arc<Letter> {
     let push = Push { message_id: format!("m{seq}"), seq: Some(seq), priority, ..Push::default() };
-    Arc::new(Letter { seq, priority, bytes: 100, push })
+    Arc::new(Letter::new(&push, ("", ""), None, 100).unwrap())
 }
 
 fn at(ms: i64) -> UtcMs {
@@ -29,6 +29,9 @@ fn session(address: u8) -> Opened {
     Opened { address: key(address), member: key(MEMBER), takes: true, acks: true, idle: true, active_at: at(0) }
 }
 
+/// A message on its way to the store: its number, its priority, its deliveries.
+type Written = (i64, Priority, Vec<(Address, i64)>);
+
 /// Mail with the store behind it, and what arrived where.
 #[derive(Default)]
 struct World {
@@ -38,7 +41,7 @@ struct World {
     /// What the store has: by mailbox and priority, undelivered.
     stored: HashMap<Address, BTreeMap<i64, (Priority, i64)>>,
     /// Given to the store, in order, and not settled.
-    writing: Vec<(i64, Priority, Vec<(Address, i64)>)>,
+    writing: Vec<Written>,
     loads: Vec<Wanted>,
     /// Pushed and not acknowledged, by connection, in order of arrival.
     held: HashMap<PresenceId, Vec<String>>,

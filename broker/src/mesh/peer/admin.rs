@@ -121,6 +121,9 @@ async fn set_member(mesh: &MeshContext, who: &Presence, set: MemberSet) -> Resul
     let now = mesh.members.now();
     let member = member(&now, &set.member_id)?;
     let key = now.key_of(&member.id).ok_or((ErrorCode::NotFound, "no such member".to_owned()))?;
+    if member.role != Role::Member && who.principal().role != Role::Owner {
+        return Err((ErrorCode::Forbidden, "only the owner changes what an admin is".to_owned()));
+    }
     let role = roll(mesh, &now)?.check_certificate(key, &set.certificate).map_err(doubted)?;
     let role = match role {
         protocol::trust::Role::Owner => Role::Owner,

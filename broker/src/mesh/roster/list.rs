@@ -13,7 +13,7 @@ impl Roster {
     pub fn list(&self, viewer: &MemberId, key_of: impl Fn(&MemberId) -> Option<PublicKey>) -> Vec<Peer> {
         let mut shown: Vec<&Session> =
             self.present().filter(|session| session.visible || session.member == *viewer).collect();
-        shown.sort_by(|a, b| (a.about.connected_at, a.address).cmp(&(b.about.connected_at, b.address)));
+        shown.sort_by_key(|session| (session.about.connected_at, session.address));
         shown.into_iter().map(|session| peer(session, key_of(&session.member))).collect()
     }
 

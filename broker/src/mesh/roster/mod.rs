@@ -348,13 +348,13 @@ impl Roster {
             return;
         }
         let groups: Vec<&str> = session.groups.iter().map(|group| group.name.as_str()).collect();
-        let mut data = json!({ "name": session.name, "pubkey": session.shown, "groups": groups });
-        let event = match last_seen {
-            None => "peer_joined",
+        let (name, pubkey) = (&session.name, session.shown);
+        let (event, data) = match last_seen {
+            None => ("peer_joined", json!({ "name": name, "pubkey": pubkey, "groups": groups })),
             Some(at) => {
-                data["lastSeenAt"] = json!(at.to_string());
-                data["summary"] = json!(session.summary);
-                "peer_returned"
+                let (last_seen, summary) = (at.to_string(), &session.summary);
+                let data = json!({ "name": name, "pubkey": pubkey, "groups": groups, "lastSeenAt": last_seen, "summary": summary });
+                ("peer_returned", data)
             }
         };
         let to = self.others(Some(address));
