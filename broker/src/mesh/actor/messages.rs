@@ -183,4 +183,4 @@ pub struct MembersChanged;
 pub struct Written(pub Arc<Mutex<Option<Outcomes>>>);
 
 /// What became of entries, in their order.
-pub type Outcomes = Vec<(Token, Outcome)>;
+pub(super) type Outcomes = Vec<(Token, Outcome)>;
