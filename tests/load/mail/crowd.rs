@@ -77,7 +77,7 @@ impl Crowd {
 
     /// One message of a session to a key.
     pub(crate) fn direct(&self, slip: Slip, target: &str) -> Value {
-        self.sessions[slip.sender as usize].direct(target, "now", &slip.id(), &slip.body())
+        Session::made_up(target, "now", &slip.id(), &slip.body(), &[])
     }
 }
 

@@ -1,13 +1,13 @@
 //! What messages between peers cost: bursts, a steady stream, broadcasts, a backlog, and peers that are only there.
 //!
 //! ```text
-//! load-mail [--share N] [--backend sqlite|postgres|both] [--repetitions N] [--backlog N] [--peers N]
+//! load-mail [--members N] [--share N] [--backend sqlite|postgres|both] [--repetitions N] [--backlog N] [--peers N]
 //!           [--json FILE] [--page FILE]
 //! ```
 //!
 //! A `claudemesh up` of its own for each backend, a hundred members that join by one invite, a session each. Every message
-//! is accounted for: one that is missing, twice, out of order or refused ends the run. What the broker cannot look into is
-//! made up (ciphertexts, sealed keys); signatures are true.
+//! is accounted for: one that is missing, twice, out of order or refused ends the run. What the broker does not
+//! look into is made up: ciphertexts, sealed keys, and the signatures of messages.
 //!
 //! The steps: as many frames through a bare echo; a burst of 100 messages a peer; one of 1,000; 500 a second; broadcasts;
 //! the first burst again with 100,000 messages waiting for members that are away; 1,000 idle peers, and a SIGKILL of their
@@ -58,8 +58,6 @@ use report::Measured;
 use tokio::runtime::Runtime;
 use tokio::task::LocalSet;
 
-/// Members with a session each.
-const MEMBERS: usize = 100;
 /// Messages of each in the two bursts.
 const BURST_EACH: u32 = 100;
 const LONG_EACH: u32 = 1_000;
@@ -160,12 +158,13 @@ impl Theatre {
 
     fn play(&mut self, mesh: &mut Mesh, options: &Options) -> Result<Measured, String> {
         let owner = Owner::of(mesh)?;
-        let members = owner.crew("peer", MEMBERS)?;
+        let peers = options.members as usize;
+        let members = owner.crew("peer", peers)?;
         let mut sealed_for: Vec<String> = members.iter().map(|member| member.address()).collect();
         sealed_for.push(owner.member.address());
-        let (crowd, _) = self.run(Crowd::enter(mesh.port(), &members, MEMBERS, false))?;
+        let (crowd, _) = self.run(Crowd::enter(mesh.port(), &members, peers, false))?;
         let mut stage = Stage::new(crowd, sealed_for);
-        let mut measured = Measured { peers: MEMBERS, ..Measured::default() };
+        let mut measured = Measured { peers, ..Measured::default() };
 
         self.bursts(mesh, &mut stage, options, &mut measured)?;
         if options.backlog > 0 {
@@ -202,7 +201,7 @@ impl Theatre {
         (measured.burst.0, measured.long.0) = (burst, long);
         measured.frame_bytes = stage.frame_bytes();
         for _ in 0..options.repetitions {
-            let echoed = echo::measure(MEMBERS, burst as usize, measured.frame_bytes);
+            let echoed = echo::measure(measured.peers, burst as usize, measured.frame_bytes);
             measured.echo.push(millis(self.run(echoed)?));
             measured.burst.1.push(millis(self.run(stage.burst(burst))?));
         }
@@ -216,7 +215,7 @@ impl Theatre {
         let at = cpu()?;
         measured.paced_ns = self.run(stage.paced(paced))?;
         let (long_cpu, paced_cpu) = (between.saturating_sub(before), cpu()?.saturating_sub(at));
-        let (many, few) = (f64::from(long) * MEMBERS as f64, f64::from(paced));
+        let (many, few) = (f64::from(long) * measured.peers as f64, f64::from(paced));
         let each = |time: Duration, messages: f64| time.as_secs_f64() * 1e6 / messages;
         measured.cpu_us = [each(long_cpu, many), each(paced_cpu, few), each(long_cpu + paced_cpu, many + few)];
         eprintln!("long burst: {:?} ms, CPU a message: {:?} µs", measured.long.1, measured.cpu_us);

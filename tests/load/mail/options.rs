@@ -4,9 +4,10 @@ use std::path::PathBuf;
 
 use ::tests::harness::Backend;
 
-pub(crate) const USAGE: &str = "usage: load-mail [--share N] [--backend sqlite|postgres|both] [--repetitions N] \
+pub(crate) const USAGE: &str = "usage: load-mail [--members N] [--share N] [--backend sqlite|postgres|both] [--repetitions N] \
                                 [--backlog N] [--peers N] [--json FILE] [--page FILE]";
 
+const MEMBERS: u32 = 100;
 /// Old messages that wait for others.
 const BACKLOG: u32 = 100_000;
 /// Peers that are only there.
@@ -17,6 +18,8 @@ const PEERS: u32 = 1_000;
 pub(crate) struct Options {
     /// What keeps the messages, one run each.
     pub(crate) backends: Vec<Backend>,
+    /// Members with a session each.
+    pub(crate) members: u32,
     /// Every number of messages is divided by this.
     pub(crate) share: u32,
     /// How often each burst and each broadcast is measured.
@@ -35,6 +38,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             backends: vec![Backend::Sqlite, Backend::Postgres],
+            members: MEMBERS,
             share: 1,
             repetitions: 5,
             backlog: BACKLOG,
@@ -52,6 +56,7 @@ impl Options {
         while let Some(flag) = words.next() {
             let mut value = || words.next().ok_or(format!("{flag} needs a value"));
             match flag.as_str() {
+                "--members" => options.members = number(&flag, &value()?, 2)?,
                 "--share" => options.share = number(&flag, &value()?, 1)?,
                 "--repetitions" => options.repetitions = number(&flag, &value()?, 1)?,
                 "--backlog" => options.backlog = number(&flag, &value()?, 0)?,
@@ -96,6 +101,7 @@ mod tests {
         assert_eq!(parse(""), Ok(Options::default()));
         let expected = Options {
             backends: vec![Backend::Postgres],
+            members: 9,
             share: 20,
             repetitions: 2,
             backlog: 0,
@@ -103,7 +109,7 @@ mod tests {
             json: Some("x".into()),
             page: Some("y".into()),
         };
-        let words = "--backend postgres --share 20 --repetitions 2 --backlog 0 --peers 7 --json x --page y";
+        let words = "--backend postgres --members 9 --share 20 --repetitions 2 --backlog 0 --peers 7 --json x --page y";
         assert_eq!(parse(words), Ok(expected.clone()));
         assert_eq!((expected.shared(1_000), expected.shared(3)), (50, 1));
         assert_eq!(parse("--share 0"), Err("--share needs a number of at least 1, not \"0\"".to_owned()));

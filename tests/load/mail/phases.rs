@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use ::tests::harness::Rng;
 use ::tests::harness::ledger::{Ledger, Slip};
+use ::tests::harness::{Rng, Session};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::crowd::{Crowd, Script};
@@ -128,8 +128,7 @@ impl Stage {
             let slip = Slip { run, sender, number: 0 };
             let mut ledger = Ledger::of_run(run);
             (0..self.peers()).filter(|peer| *peer != sender).for_each(|peer| ledger.expect(slip, peer));
-            let session = &self.crowd.sessions[sender as usize];
-            let message = session.message("*", "now", &slip.id(), &slip.body(), &self.sealed_for);
+            let message = Session::made_up("*", "now", &slip.id(), &slip.body(), &self.sealed_for);
             self.save(recipients).await?;
             let board = self.crowd.board.clone();
             board.begin(ledger);

@@ -58,6 +58,15 @@ impl Receiver {
         Ok(())
     }
 
+    /// Connects beside the connection that it had, which it gives back.
+    ///
+    /// # Errors
+    /// What the broker answered.
+    pub async fn enter_beside(&mut self) -> Result<Option<Peer>, String> {
+        let newer = Peer::enter(self.port, &self.session, self.client).await?;
+        Ok(self.peer.replace(newer))
+    }
+
     /// Cuts the connection.
     pub fn leave(&mut self) {
         self.peer = None;

@@ -14,6 +14,12 @@ const CERTIFICATE_MS: u64 = 60 * 60 * 1_000;
 /// Stands where a recipient's sealed key of a message stands: 48 bytes in base64. No broker can tell.
 const SEALED_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
+/// As long as a signature.
+const NO_SIGNATURE: &str = concat!(
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "0000000000000000000000000000000000000000000000000000000000000000"
+);
+
 /// What a client knows of the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Client {
@@ -109,31 +115,37 @@ impl Session {
         let (nonce, now) = (nonce(id), now_ms());
         let digest = hex::encode(Sha256::digest(body_bytes(body)));
         let claim = format!("claudemesh/msg/v2|{}|{target}|{id}|{now}|{nonce}|{digest}", self.member.mesh);
-        let mut e2e = json!({
-            "v": 2,
-            "id": id,
-            "ts": now,
-            "sig": hex::encode(self.key.sign(claim.as_bytes()).to_bytes()),
-        });
-        if !members.is_empty() {
-            let keys: Map<String, Value> = members.iter().map(|key| (key.clone(), json!(SEALED_KEY))).collect();
-            e2e["keys"] = Value::Object(keys);
-        }
-        let head = json!({ "type": "send", "targetSpec": target, "priority": priority, "id": id });
-        with(head, json!({ "nonce": nonce, "ciphertext": body, "e2e": e2e }))
+        let signature = hex::encode(self.key.sign(claim.as_bytes()).to_bytes());
+        with_e2e(Self::plain(target, priority, id, body), now, &signature, members)
+    }
+
+    /// The same with a signature that does not hold, which no broker looks into: for many at once.
+    #[must_use]
+    pub fn made_up(target: &str, priority: &str, id: &str, body: &str, members: &[String]) -> Value {
+        with_e2e(Self::plain(target, priority, id, body), now_ms(), NO_SIGNATURE, members)
     }
 
     /// A message as the oldest clients send it.
     #[must_use]
     pub fn plain(target: &str, priority: &str, id: &str, body: &str) -> Value {
-        let head = json!({ "type": "send", "targetSpec": target, "priority": priority, "id": id });
-        with(head, json!({ "nonce": nonce(id), "ciphertext": body }))
+        json!({
+            "type": "send",
+            "targetSpec": target,
+            "priority": priority,
+            "id": id,
+            "nonce": nonce(id),
+            "ciphertext": body,
+        })
     }
 }
 
-fn with(mut message: Value, more: Value) -> Value {
-    let (Some(message_map), Value::Object(more)) = (message.as_object_mut(), more) else { return message };
-    message_map.extend(more);
+fn with_e2e(mut message: Value, ts: u64, signature: &str, members: &[String]) -> Value {
+    let mut e2e = json!({ "v": 2, "id": message["id"], "ts": ts, "sig": signature });
+    if !members.is_empty() {
+        let keys: Map<String, Value> = members.iter().map(|key| (key.clone(), json!(SEALED_KEY))).collect();
+        e2e["keys"] = Value::Object(keys);
+    }
+    message["e2e"] = e2e;
     message
 }
 
@@ -203,5 +215,6 @@ mod tests {
         assert_eq!(body_bytes(nonce).len(), 24);
         assert_eq!(body_bytes(SEALED_KEY).len(), 48);
         assert!(Session::plain("*", "low", "m-2", "QUJD").get("e2e").is_none());
+        protocol::wire::parse(&Session::made_up("*", "low", "m-2", "QUJD", &members).to_string()).unwrap();
     }
 }

@@ -277,6 +277,31 @@ fn h46_fragments_without_an_end_before_a_hello_are_not_kept() {
 }
 
 #[test]
+fn h46_large_messages_between_fragments_do_not_let_more_of_them_through() {
+    /// Below the limit of a frame, and above.
+    const FRAGMENT: usize = 1_000_000;
+    const LARGE: usize = 1_100_000;
+    beside_others(|mesh, _owner, mut others| async move {
+        let memory = Memory::of(&mesh);
+        let mut stream = raw(mesh.port()).await?;
+        let mut first = 0x01;
+        for _ in 0..HUGE as usize / FRAGMENT {
+            let fragment = [header(first, FRAGMENT as u64), vec![b' '; FRAGMENT]].concat();
+            let large = [header(0x81, LARGE as u64), vec![b' '; LARGE]].concat();
+            first = 0x00;
+            // A message may not stand there: a broker that sees one closes.
+            if stream.write_all(&fragment).await.is_err() || stream.write_all(&large).await.is_err() {
+                break;
+            }
+            memory.is_flat(&mesh);
+        }
+        others.are_well().await?;
+        memory.is_flat(&mesh);
+        Ok(mesh)
+    });
+}
+
+#[test]
 fn h50_sockets_without_a_hello_are_counted_by_address_and_keep_nobody_out() {
     beside_others(|mesh, owner, mut others| async move {
         let member = owner.crew("late", 1)?.remove(0);

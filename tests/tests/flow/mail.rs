@@ -10,7 +10,7 @@ use tests::harness::receiver::delivered_to_broker;
 use tests::harness::{Client, Member, Mesh, Owner, Receiver, SETTLE, Session, processes, programs};
 use tokio::time::timeout;
 
-/// From a removal to the end of its sockets.
+/// From a removal, or a newer connection, to the end of what may not stay.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn slip(number: u32) -> Slip {
@@ -116,12 +116,12 @@ fn h32_a_session_that_comes_back_is_one_that_never_left_and_its_newer_connection
             pair.receiver.until_shown(round as usize + 1).await?;
         }
         // Somebody with the same key while it is there.
-        let mut older =
-            std::mem::replace(&mut pair.receiver, Receiver::entered(session.clone(), mesh.port(), Client::New).await?);
-        while older.hear().await.is_ok() {}
+        let mut older = pair.receiver.enter_beside().await?.ok_or("it was connected")?;
+        let closed = async { while older.next().await.is_ok() {} };
+        timeout(AT_ONCE, closed).await.map_err(|_| "the older connection stays")?;
         pair.send(3, "now").await?;
-        pair.receiver.until_shown(1).await?;
-        assert_eq!(numbers(&pair.receiver), [3]);
+        pair.receiver.until_shown(4).await?;
+        assert_eq!(numbers(&pair.receiver), [0, 1, 2, 3]);
 
         let listed = pair.receiver.ask(json!({ "type": "list_peers" })).await?;
         let peers = listed["peers"].as_array().ok_or(format!("no peers: {listed}"))?;
