@@ -20,10 +20,6 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
-/// Messages and calls are allocated on one thread and freed on another, which costs the system's allocator a lock each.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     // A copy of this program guards each child process of a runner. Such a copy never gets past this line.
     runner::process::warden_main_if_asked();

@@ -31,7 +31,7 @@ pub struct Admitted {
     /// The mesh it is in.
     pub mesh: Arc<MeshContext>,
     /// As what it is there.
-    pub presence: Presence,
+    pub presence: Arc<Presence>,
     /// What its hello is known by.
     pub replay_key: String,
 }
@@ -93,7 +93,7 @@ pub fn admit(meshes: &Meshes, mut hello: Hello, max_connections: usize) -> Resul
         refuse(ErrorCode::Capacity, words)
     })?;
     let replay_key = replay_key(&hello);
-    let presence = presence(&mesh, hello, member, seat);
+    let presence = Arc::new(presence(&mesh, hello, member, seat));
     Ok(Admitted { mesh, presence, replay_key })
 }
 
@@ -188,7 +188,7 @@ fn presence(mesh: &MeshContext, hello: Hello, member: &Member, seat: Seat) -> Pr
         name,
         address: hello.session_pubkey.unwrap_or_else(|| unnamed_address(&hello)),
         shown: hello.session_pubkey.unwrap_or(hello.pubkey),
-        seat: Arc::new(seat),
+        seat,
         session_id: hello.session_id,
         kind,
         groups: hello.groups,

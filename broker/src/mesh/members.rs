@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use protocol::identity::PublicKey;
 use protocol::trust::GroupList;
 use protocol::wire::MemberEntry;
+use tokio::sync::Mutex;
 
 use super::roster::GroupLists;
 use crate::store::{Member, MemberId, MeshId, Store, StoreError};
@@ -109,6 +110,8 @@ impl Snapshot {
 #[derive(Debug, Default)]
 pub struct Members {
     now: RwLock<Arc<Snapshot>>,
+    /// Held from reading the store to replacing the snapshot: what was read earlier never replaces what is newer.
+    changing: Mutex<()>,
 }
 
 impl Members {
@@ -118,11 +121,25 @@ impl Members {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// One more, who has just joined; known already is no change.
+    ///
+    /// # Errors
+    /// In words; then nothing has changed.
+    pub async fn add(&self, member: Member) -> Result<(), String> {
+        let _changing = self.changing.lock().await;
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        if now.by_id(&member.id).is_none() {
+            Arc::make_mut(&mut now).add(member)?;
+        }
+        Ok(())
+    }
+
     /// Reads the store again.
     ///
     /// # Errors
     /// In words; then nothing has changed.
     pub async fn reload(&self, store: &Store, mesh: &MeshId) -> Result<(), String> {
+        let _changing = self.changing.lock().await;
         let words = |error: StoreError| error.to_string();
         let row = store.mesh_by_id(mesh).await.map_err(words)?.ok_or("the mesh is gone")?;
         let owner = row.owner_pubkey.parse().map_err(|error| format!("the owner's key: {error}"))?;

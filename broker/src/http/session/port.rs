@@ -50,7 +50,7 @@ pub(super) struct Port {
 
 pub(super) struct Joined {
     pub(super) mesh: Arc<MeshContext>,
-    pub(super) presence: Presence,
+    pub(super) presence: Arc<Presence>,
     slot: Slot<PeerActor>,
     goodbye: Arc<AtomicBool>,
     /// A permit for each message that has no answer yet.
@@ -235,7 +235,7 @@ async fn enter(
     let Admitted { mesh, presence, replay_key } = admitted;
     let internal = |message: String| Refusal { code: ErrorCode::Internal, message };
     let greeting = {
-        let (http, mesh, presence) = (http.clone(), Arc::clone(&mesh), presence.clone());
+        let (http, mesh, presence) = (http.clone(), Arc::clone(&mesh), Arc::clone(&presence));
         let greeting = move |restored: Option<&Restored>| {
             let ack = ServerMessage::HelloAck(Box::new(ack(&http, &mesh, &presence, restored)));
             reply::frame(ack, req_id.as_deref())
@@ -246,7 +246,7 @@ async fn enter(
     let entered = mesh.presence.generation();
     let (answer, answered) = oneshot::channel();
     let fresh = Some(Fresh { replay_key, greeting, answer });
-    let enter = Enter { presence: presence.clone(), outlet: Arc::clone(&outlet), fresh };
+    let enter = Enter { presence: Arc::clone(&presence), outlet: Arc::clone(&outlet), fresh };
     mesh.presence.tell(enter).map_err(|error| internal(format!("the mesh takes nobody in: {error}")))?;
     match tokio::time::timeout(HELLO_WITHIN, answered).await {
         Ok(Ok(verdict)) => verdict?,
@@ -254,7 +254,7 @@ async fn enter(
         Err(_) => return Err(internal("the mesh does not answer: try again".to_owned())),
     }
     let goodbye = Arc::new(AtomicBool::new(false));
-    let seated = Seated { presence: presence.clone(), outlet, entered, goodbye: Arc::clone(&goodbye) };
+    let seated = Seated { presence: Arc::clone(&presence), outlet, entered, goodbye: Arc::clone(&goodbye) };
     let sends = Arc::new(Semaphore::new(mail::MAX_SENDS));
     let joined = Joined { mesh, presence, slot: Slot::new(), goodbye, sends };
     let child = peer::child(&joined.mesh, seated, &joined.slot);

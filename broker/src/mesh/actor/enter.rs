@@ -21,7 +21,7 @@ const E2E: &str = "e2e";
 
 /// A hello that is being written down.
 pub(super) struct Entering {
-    presence: Presence,
+    presence: Arc<Presence>,
     outlet: Arc<dyn Outlet>,
     session: Session,
     restored: Option<Restored>,
@@ -30,7 +30,7 @@ pub(super) struct Entering {
 }
 
 impl MeshActor {
-    fn begin(&mut self, presence: Presence, outlet: Arc<dyn Outlet>, fresh: Fresh) {
+    fn begin(&mut self, presence: Arc<Presence>, outlet: Arc<dyn Outlet>, fresh: Fresh) {
         let Fresh { replay_key, greeting, answer } = fresh;
         let refuse = |answer: oneshot::Sender<_>, code, message: &str| {
             // Whoever does not wait any more has left.
@@ -84,7 +84,7 @@ impl MeshActor {
     }
 
     /// It is here from now on.
-    fn place(&mut self, presence: Presence, outlet: Arc<dyn Outlet>, session: Session) {
+    fn place(&mut self, presence: Arc<Presence>, outlet: Arc<dyn Outlet>, session: Session) {
         let now = self.now();
         let id = Arc::clone(&presence.presence_id);
         let idle = session.status == PeerStatus::Idle;

@@ -20,7 +20,7 @@ use crate::store::MemberId;
 #[rtype(result = "()")]
 pub struct Enter {
     /// Who.
-    pub presence: Presence,
+    pub presence: Arc<Presence>,
     /// Where its frames go.
     pub outlet: Arc<dyn Outlet>,
     /// What is new about it; `None` for one that was in already.

@@ -68,7 +68,7 @@ pub struct MeshActor {
 
 /// A connection.
 struct Connected {
-    presence: Presence,
+    presence: Arc<Presence>,
     outlet: Arc<dyn Outlet>,
 }
 

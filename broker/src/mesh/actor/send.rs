@@ -77,7 +77,7 @@ impl MeshActor {
             // After a restart of this actor, before the session has entered again.
             return ticket.refuse(Fault::new(SendFault::NotStored, "the mesh is coming back: send it again"));
         };
-        let presence = connected.presence.clone();
+        let presence = Arc::clone(&connected.presence);
         let now = self.now();
         self.mail.touch(&presence.presence_id, now);
         let resolved = checked(&send).and_then(|()| self.resolve(&presence, &send, now));

@@ -39,7 +39,7 @@ const GOING_AWAY: u16 = 1001;
 /// One session.
 pub struct PeerActor {
     mesh: Arc<MeshContext>,
-    presence: Presence,
+    presence: Arc<Presence>,
     outlet: Arc<dyn Outlet>,
     life: Life,
     /// The incarnation of the mesh's actor that knows of us.
@@ -58,7 +58,7 @@ impl Supervised for PeerActor {}
 #[derive(Clone)]
 pub struct Seated {
     /// As what.
-    pub presence: Presence,
+    pub presence: Arc<Presence>,
     /// Where its frames go.
     pub outlet: Arc<dyn Outlet>,
     /// The incarnation of the mesh's actor that let it in.
@@ -135,7 +135,7 @@ impl PeerActor {
         let (slot, entered) = (self.mesh.presence.clone(), self.entered);
         let restarted = async move { slot.next_after(entered).await };
         ctx.spawn(restarted.into_actor(self).map(|generation, me, ctx| {
-            let enter = Enter { presence: me.presence.clone(), outlet: Arc::clone(&me.outlet), fresh: None };
+            let enter = Enter { presence: Arc::clone(&me.presence), outlet: Arc::clone(&me.outlet), fresh: None };
             if me.mesh.presence.tell(enter).is_ok() {
                 me.entered = generation;
                 return me.stay(ctx);
@@ -345,7 +345,7 @@ impl PeerActor {
     }
 
     fn administer(&self, wanted: admin::Wanted, req_id: Option<String>, ctx: &mut Context<Self>) {
-        let (mesh, presence) = (Arc::clone(&self.mesh), self.presence.clone());
+        let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
         let outlet = Arc::clone(&self.outlet);
         let done = async move { admin::carry_out(&mesh, &presence, &outlet, wanted, req_id.as_deref()).await };
         self.carry_out(done, ctx);
@@ -403,7 +403,7 @@ impl Handler<Ask> for PeerActor {
             Wanted::Say { say, session, always } => self.say(say, session, always, req_id, ctx),
             Wanted::ReadInbox(wanted) => self.read_inbox(&wanted, req_id),
             Wanted::MessageStatus(id) => {
-                let (mesh, presence) = (Arc::clone(&self.mesh), self.presence.clone());
+                let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
                 self.answer(async move { mail::status(&mesh, &presence, &id, req_id.as_deref()).await }, ctx);
             }
             Wanted::Info => self.info(req_id, ctx),

@@ -74,7 +74,7 @@ impl Standing {
 }
 
 /// A connection that was let in.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Presence {
     /// New for each.
     pub presence_id: PresenceId,
@@ -91,7 +91,7 @@ pub struct Presence {
     /// The key that others are shown: the session's, or the member's for a client without one.
     pub shown: PublicKey,
     /// Its place among the mesh's and the member's connections.
-    pub seat: Arc<Seat>,
+    pub seat: Seat,
     /// The client's own id of the session.
     pub session_id: String,
     /// What kind of client.
