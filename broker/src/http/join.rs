@@ -85,6 +85,10 @@ async fn enter(http: &Http, join: Join) -> Result<(String, bool), Refused> {
     }
     X25519Public::of(&join.peer_pubkey)
         .map_err(|_| refuse("bad_request", "`peer_pubkey` is no key that messages can be sealed for"))?;
+    let used = mesh.store.session(&mesh.id, &join.peer_pubkey.to_string()).await.map_err(not_joined)?;
+    if used.is_some() {
+        return Err(refuse("bad_request", "`peer_pubkey` is a session's key"));
+    }
     let display_name = validate::display_name(&join.display_name)
         .map_err(|error| refuse("bad_request", format!("`display_name`: {error}")))?;
     let certificate = join.certificate.map(|certificate| serde_json::to_string(&certificate)).transpose();

@@ -18,6 +18,8 @@ use crate::store::{Member, UtcMs};
 
 /// Groups of one session.
 pub const MAX_GROUPS: usize = 64;
+/// Longest `sessionId`: messages are found by it.
+const MAX_SESSION_ID_BYTES: usize = 256;
 /// Capabilities that are remembered of one client.
 const MAX_CAPABILITIES: usize = 64;
 /// Longest free text of a hello.
@@ -72,7 +74,6 @@ pub fn admit(meshes: &Meshes, mut hello: Hello, max_connections: usize) -> Resul
     hello.groups = groups(hello.groups)?;
     // One answer for no mesh, no member and another's id: who knocks learns nothing.
     let stranger = || refuse(ErrorCode::Unauthorized, "not a member of this mesh");
-    let mesh = hello.mesh_id.parse().ok().and_then(|id| meshes.get(&id)).ok_or_else(stranger)?;
     let claim = HelloClaim {
         mesh_id: &hello.mesh_id,
         member_id: &hello.member_id,
@@ -80,6 +81,7 @@ pub fn admit(meshes: &Meshes, mut hello: Hello, max_connections: usize) -> Resul
         timestamp_ms: hello.timestamp,
     };
     claim.verify(&hello.signature, now_ms)?;
+    let mesh = hello.mesh_id.parse().ok().and_then(|id| meshes.get(&id)).ok_or_else(stranger)?;
     let members = mesh.members.now();
     let member = members.by_key(&hello.pubkey).filter(|member| member.id.as_str() == hello.member_id);
     let member = member.ok_or_else(stranger)?;
@@ -117,6 +119,10 @@ fn bounded(hello: &Hello, limits: &Counters<Limit>) -> Result<(), Refusal> {
     if long {
         limits.count(Limit::HelloTextBytes);
         return Err(refuse(ErrorCode::Malformed, format!("a text is longer than {MAX_TEXT_BYTES} bytes")));
+    }
+    if hello.session_id.len() > MAX_SESSION_ID_BYTES {
+        limits.count(Limit::HelloTextBytes);
+        return Err(refuse(ErrorCode::Malformed, format!("`sessionId` is longer than {MAX_SESSION_ID_BYTES} bytes")));
     }
     if hello.groups.len() > MAX_GROUPS {
         limits.count(Limit::SessionGroups);

@@ -128,7 +128,8 @@ impl Members {
     pub async fn add(&self, member: Member) -> Result<(), String> {
         let _changing = self.changing.lock().await;
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        if now.by_id(&member.id).is_none() {
+        // One that was removed meanwhile does not come back by what was read before.
+        if now.entries.iter().all(|entry| entry.member_id != member.id.as_str()) {
             Arc::make_mut(&mut now).add(member)?;
         }
         Ok(())

@@ -20,8 +20,10 @@ use crate::store::{Entry, MAX_BATCH_ENTRIES, StoreError, UtcMs, Verdict};
 const LAZY_WITHIN: Duration = Duration::from_millis(50);
 /// Entries that may wait to be written.
 const MAX_WAITING: usize = 32_768;
-/// How long a full mailbox of the mesh's actor is borne, and how often it is tried.
-const TELL_WITHIN: Duration = Duration::from_secs(10);
+/// What nobody waits for and was not taken is written again after this, and at most so many entries.
+const WRITE_AGAIN: Duration = Duration::from_millis(500);
+const MAX_AGAIN: usize = MAX_BATCH_ENTRIES;
+/// How often a full mailbox of the mesh's actor is tried.
 const TELL_AGAIN: Duration = Duration::from_millis(2);
 
 /// Which entry of which life of the mesh's actor.
@@ -123,21 +125,32 @@ pub(super) async fn run(mesh: Arc<MeshContext>, life: Life) -> ExitReason {
                 jobs.push(job);
             }
         }
+        let mut again = Vec::new();
         while !jobs.is_empty() {
             let rest = jobs.split_off(jobs.len().min(MAX_BATCH_ENTRIES));
-            settle(&mesh, std::mem::replace(&mut jobs, rest)).await;
+            again.extend(settle(&mesh, std::mem::replace(&mut jobs, rest)).await);
         }
         if stopping {
             return ExitReason::Shutdown;
         }
+        if !again.is_empty() {
+            again.truncate(MAX_AGAIN);
+            jobs = again;
+            tokio::select! {
+                () = sleep(WRITE_AGAIN) => {}
+                () = life.stopping() => {}
+            }
+        }
     }
 }
 
-/// Takes what is there, and waits a little for more while nobody waits for any of it. Safe to drop: what was taken is in
+/// Takes what is there beside what is left of before, and waits a little for more while nobody waits for any of it. Safe to drop: what was taken is in
 /// `jobs`.
 async fn gather(unread: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
     let is_lazy = |job: &Job| matches!(job, Job::Write { token: None, .. });
-    unread.recv_many(jobs, MAX_BATCH_ENTRIES).await;
+    if jobs.is_empty() {
+        unread.recv_many(jobs, MAX_BATCH_ENTRIES).await;
+    }
     let until = Instant::now() + LAZY_WITHIN;
     while jobs.len() < MAX_BATCH_ENTRIES && jobs.iter().all(is_lazy) {
         let room = MAX_BATCH_ENTRIES - jobs.len();
@@ -148,7 +161,8 @@ async fn gather(unread: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
     }
 }
 
-async fn settle(mesh: &Arc<MeshContext>, jobs: Vec<Job>) {
+/// Writes a batch. Gives back what nobody waits for and the store did not take: it is still so, and is written later.
+async fn settle(mesh: &Arc<MeshContext>, jobs: Vec<Job>) -> Vec<Job> {
     let (mut tokens, mut entries, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
     for job in jobs {
         match job {
@@ -160,14 +174,21 @@ async fn settle(mesh: &Arc<MeshContext>, jobs: Vec<Job>) {
         }
     }
     let mut telling = Telling { mesh: Arc::clone(mesh), tokens };
+    let mut again = Vec::new();
     if !entries.is_empty() {
+        let own = telling.tokens.iter().zip(&entries).filter(|(token, _)| token.is_none());
+        let own: Vec<Entry> = own.map(|(_, entry)| entry.clone()).collect();
         let written = mesh.store.write_batch(&mesh.id, entries, UtcMs::now()).await;
+        if written.is_err() {
+            again = own.into_iter().map(|entry| Job::Write { token: None, entry }).collect();
+        }
         telling.tell(written).await;
     }
     drop(telling);
     for done in flushes {
         let _ = done.send(());
     }
+    again
 }
 
 /// Tells the mesh's actor what became of a batch: that nobody knows, when the writer dies over it.
@@ -192,12 +213,8 @@ impl Telling {
         let told: Vec<_> = tokens.into_iter().zip(outcomes).filter_map(|(token, it)| Some((token?, it))).collect();
         // Between two of its lives the actor waits for this writer to settle, and then reads what is there.
         let written = Arc::new(Mutex::new(Some(told)));
-        let deadline = Instant::now() + TELL_WITHIN;
+        // Full, it is told when there is room: what was written must not be forgotten.
         while let Err(TellError::Full) = self.mesh.presence.tell(Written(Arc::clone(&written))) {
-            if Instant::now() > deadline {
-                tracing::error!(mesh = self.mesh.slug, "the mesh's actor does not take what was written");
-                return;
-            }
             sleep(TELL_AGAIN).await;
         }
     }

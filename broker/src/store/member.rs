@@ -273,7 +273,7 @@ impl Store {
             let this = member::table.find(&id).filter(member::mesh_id.eq(&mesh));
             let found: Option<Member> = this.select(Member::as_select()).first(conn).await.optional()?;
             let Some(row) = found else { return Ok(false) };
-            if removal.is_some() && serial <= row.serial {
+            if removal.is_some() && serial < row.serial {
                 return Err(StoreError::superseded("statement", id));
             }
             let serial = if removal.is_some() { serial } else { row.serial };

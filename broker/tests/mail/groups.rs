@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use super::{hello, join, key_of, send};
 use crate::harness::{ADMIN, Broker, Client, MEMBER, OTHER, OWNER, Who};
 
+/// Base64 of 48 bytes: a message's key, sealed.
+const SEALED: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8gISIjJCUmJygpKissLS4v";
+
 fn sealed(target: &str, id: &str, members: &[Who]) -> Value {
-    let keys: BTreeMap<PublicKey, &str> = members.iter().map(|who| (who.key().public(), "aGk=")).collect();
+    let keys: BTreeMap<PublicKey, &str> = members.iter().map(|who| (who.key().public(), SEALED)).collect();
     let mut message = send(target, id);
     let sig = OWNER.key().sign(b"not looked at by a broker").to_string();
     message["e2e"] = json!({ "v": 2, "id": id, "ts": 1, "keys": keys, "sig": sig });
@@ -36,7 +39,7 @@ async fn h31_a_broadcast_reaches_every_session_and_the_members_that_are_away() {
     assert_eq!((&ack["queued"], &ack["recipients"]), (&json!(true), &json!(4)), "{ack}");
     for (client, who) in [(&mut ben, MEMBER), (&mut also_ada, OWNER)] {
         let push = client.take().await;
-        let own = json!({ who.key().public().to_string(): "aGk=" });
+        let own = json!({ who.key().public().to_string(): SEALED });
         assert_eq!((&push["targetSpec"], &push["e2e"]["keys"]), (&json!("*"), &own), "its own key alone");
     }
     for (who, session) in [(OTHER, 13), (ADMIN, 44)] {
@@ -103,4 +106,32 @@ async fn h21_a_restricted_group_has_its_list_and_nobody_else() {
     sly.take().await;
     let shown = ada.ask(json!({ "type": "list_members" })).await;
     assert_eq!(shown["groups"][0]["serial"], 3);
+}
+
+#[tokio::test]
+async fn h46_what_a_message_carries_for_each_recipient_has_one_size() {
+    let broker = Broker::alone().await;
+    let mut ada = join(&broker, OWNER, 11).await;
+    let _ben = join(&broker, MEMBER, 12).await;
+    for key in ["", "aGk=", &"A".repeat(100_000)] {
+        let mut message = sealed("*", "m-1", &[OWNER, MEMBER, OTHER, ADMIN]);
+        message["e2e"]["keys"][MEMBER.key().public().to_string()] = key.into();
+        assert_eq!(ada.ask(message).await["code"], "bad_message", "{}", key.len());
+    }
+    assert_eq!(ada.ask(send(&"x".repeat(500_000), "m-2")).await["code"], "bad_target");
+    let mut long = Client::connect(&broker).await;
+    long.send(&hello(&broker, OTHER, 13).with("sessionId", "s".repeat(257)).0).await;
+    assert_eq!(long.next().await["code"], "malformed");
+}
+
+#[tokio::test]
+async fn h31_what_is_sealed_for_a_group_waits_for_a_client_that_opens_it() {
+    let broker = Broker::alone().await;
+    let mut ada = join(&broker, OWNER, 11).await;
+    let ack = ada.ask(sealed("*", "m-1", &[MEMBER, OTHER, ADMIN])).await;
+    assert_eq!(ack["recipients"], 3, "{ack}");
+    let old = hello(&broker, MEMBER, 12).with("capabilities", json!([]));
+    let (mut old, _) = Client::join_with(&broker, old).await;
+    assert_eq!(old.events_so_far().await, Vec::<String>::new());
+    assert_eq!(join(&broker, MEMBER, 22).await.take().await["messageId"], ack["messageId"]);
 }

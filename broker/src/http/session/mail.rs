@@ -3,21 +3,21 @@
 //! The actor's mailbox has a bound. What does not fit waits here, and the socket is not read further meanwhile: whoever
 //! sends too fast feels it as a slow connection, and loses nothing.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::{Handler, Message};
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
-use protocol::wire::{Ack, Send as SendRequest, SendFault, ServerMessage};
+use protocol::wire::Send as SendRequest;
 use supervision::Tracked;
 use tokio::time::{Instant, sleep};
 
 use super::outlet::PortOutlet;
 use super::port::Joined;
 use crate::mesh::MeshContext;
-use crate::mesh::actor::{MeshActor, SendMail};
-use crate::mesh::peer::{Outlet, reply};
+use crate::mesh::actor::{MeshActor, SendMail, Ticket};
+use crate::mesh::peer::Outlet;
 use crate::metrics::Limit;
 
 /// Messages of one socket that may wait for their answers; further ones are not read.
@@ -59,31 +59,25 @@ where
     Some(())
 }
 
-/// Gives a message to the mesh's actor; its one answer goes to the outlet.
+/// Gives a message to the mesh's actor; its one answer goes to the outlet, whatever becomes of it on its way.
 pub(super) fn send(joined: &Joined, outlet: &PortOutlet, send: SendRequest, req_id: Option<&str>) -> Option<Giving> {
     let outlet: Arc<dyn Outlet> = Arc::new(outlet.clone());
     let (mesh, sends) = (Arc::clone(&joined.mesh), Arc::clone(&joined.sends));
     let from = Arc::clone(&joined.presence.presence_id);
     let (send, req_id) = (Arc::new(send), req_id.map(str::to_owned));
+    let mail = move |place| {
+        let ticket = Ticket::new(outlet, req_id, send.id.clone(), place);
+        SendMail { from, send, ticket: Arc::new(Mutex::new(Some(ticket))) }
+    };
     if let Ok(place) = Arc::clone(&sends).try_acquire_owned() {
-        let mail = SendMail { from, outlet, req_id, send, place: Arc::new(place) };
-        mesh.presence.tell(mail.clone()).err()?;
-        return Some(async move { deliver(&mesh, mail).await }.boxed_local());
+        return give(&mesh, mail(place));
     }
     mesh.metrics.limits.count(Limit::SessionSends);
     let waited = async move {
         // Closed by nobody.
         if let Ok(place) = sends.acquire_owned().await {
-            deliver(&mesh, SendMail { from, outlet, req_id, send, place: Arc::new(place) }).await;
+            insist(&mesh, mail(place)).await.unwrap_or_default();
         }
     };
     Some(waited.boxed_local())
-}
-
-async fn deliver(mesh: &MeshContext, mail: SendMail) {
-    if insist(mesh, mail.clone()).await.is_none() {
-        let (error, code) = (Some("the mesh takes no messages now".to_owned()), Some(SendFault::NotStored));
-        let ack = Ack { id: mail.send.id.clone(), queued: false, error, code, ..Ack::default() };
-        mail.outlet.send(reply::frame(ServerMessage::Ack(Box::new(ack)), mail.req_id.as_deref()));
-    }
 }

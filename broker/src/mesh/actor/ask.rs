@@ -1,13 +1,14 @@
 //! What is said and asked.
 
 use actix::prelude::*;
-use protocol::wire::{MeshInfoResult, Peer};
+use protocol::wire::{ErrorCode, MeshInfoResult, Peer};
 
 use super::messages::{
     Acked, Announce, GetInfo, ListPresent, MembersChanged, NameMailboxes, Ponged, ReadMail, Speak, SpeakError,
 };
 use super::{MeshActor, event_frame};
 use crate::mesh::mail::Address;
+use crate::mesh::peer::reply;
 
 impl Handler<Acked> for MeshActor {
     type Result = ();
@@ -34,7 +35,11 @@ impl Handler<ReadMail> for MeshActor {
 
     fn handle(&mut self, ReadMail { presence, follow, req_id }: ReadMail, ctx: &mut Self::Context) {
         let now = self.now();
-        self.reading.insert(presence.clone(), req_id);
+        let Some(connected) = self.connected.get(&presence) else { return };
+        if let Some(Some(earlier)) = self.reading.insert(presence.clone(), req_id) {
+            let words = "a later `read_inbox` of this connection took its place";
+            connected.outlet.send(reply::error(ErrorCode::Superseded, words, Some(&earlier)));
+        }
         self.mail.read_inbox(&presence, follow, now);
         self.follow(ctx);
     }

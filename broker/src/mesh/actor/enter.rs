@@ -8,12 +8,14 @@ use tokio::sync::oneshot;
 
 use super::messages::{Enter, Fresh, Greeting, Leave};
 use super::{Connected, MeshActor, Pending, recall};
-use crate::mesh::admission::Refusal;
+use crate::mesh::admission::{CLOSE_POLICY, Refusal};
 use crate::mesh::mail::{Opened, PresenceId};
 use crate::mesh::peer::{Kind, Outlet, Presence};
 use crate::mesh::roster::{Life, Restored, Session};
 use crate::store::{Entry, Hello, HelloVerdict, UtcMs};
 
+/// One answer for whoever is not let in.
+const STRANGER: &str = "not a member of this mesh";
 /// The capability of clients that say which messages they have.
 const CLIENT_ACK: &str = "client_ack";
 /// The capability of clients that open messages of groups.
@@ -36,6 +38,9 @@ impl MeshActor {
             // Whoever does not wait any more has left.
             let _ = answer.send(Err(Refusal { code, message: message.to_owned() }));
         };
+        if !self.is_member(&presence) {
+            return refuse(answer, ErrorCode::Unauthorized, STRANGER);
+        }
         if self.roster.get(&presence.address).is_some_and(|known| known.member != presence.member) {
             return refuse(answer, ErrorCode::SessionTaken, "`sessionPubkey` is another member's");
         }
@@ -56,6 +61,8 @@ impl MeshActor {
     pub(super) fn entered(&mut self, entering: Entering, verdict: HelloVerdict) {
         let Entering { presence, outlet, mut session, mut restored, greeting, answer } = entering;
         let refusal = match verdict {
+            // Removed while this was written.
+            HelloVerdict::Entered { .. } if !self.is_member(&presence) => Some((ErrorCode::Unauthorized, STRANGER)),
             HelloVerdict::Replayed => Some((ErrorCode::Replayed, "this hello was seen before")),
             HelloVerdict::Taken => Some((ErrorCode::SessionTaken, "`sessionPubkey` is another member's")),
             HelloVerdict::Entered { before, of_id } => {
@@ -72,9 +79,14 @@ impl MeshActor {
             return;
         }
         if answer.send(Ok(())).is_err() {
-            // Its socket went while this was written: it was never here.
+            // Its socket went while this was written: it was never here, whatever the row says.
+            let gone = Session { life: Life::Away, ..session };
+            let row = recall::row(&self.mesh.id, &gone);
+            let _ = row.map(|row| self.mesh.scribe.write(None, Entry::Session(Box::new(row))));
             return;
         }
+        // What the client is told that it may call rests on its groups.
+        self.stand(&presence, &session);
         outlet.send(greeting(restored.as_ref()));
         self.place(presence, outlet, session);
     }
@@ -96,6 +108,7 @@ impl MeshActor {
             member: presence.about.member,
             takes: presence.shows(),
             acks: presence.can(CLIENT_ACK),
+            opens: presence.can(E2E),
             idle,
             active_at: now,
         };
@@ -114,11 +127,19 @@ impl MeshActor {
         }
     }
 
-    /// The groups of a session that others rest their decisions on.
+    fn is_member(&self, presence: &Presence) -> bool {
+        self.mesh.members.now().by_id(&presence.member).is_some()
+    }
+
     pub(super) fn refresh_standing(&self, id: &PresenceId) {
         let Some(connected) = self.connected.get(id) else { return };
-        let presence = &connected.presence;
-        let Some(session) = self.roster.get(&presence.address) else { return };
+        if let Some(session) = self.roster.get(&connected.presence.address) {
+            self.stand(&connected.presence, session);
+        }
+    }
+
+    /// The role and the groups that decisions about a connection rest on.
+    fn stand(&self, presence: &Presence, session: &Session) {
         let mut principal = (*presence.principal()).clone();
         principal.groups = self.lists.of_session(session);
         if let Some(member) = self.mesh.members.now().by_id(&presence.member) {
@@ -184,6 +205,7 @@ impl Handler<Enter> for MeshActor {
         match fresh {
             Some(fresh) => self.begin(presence, outlet, fresh),
             None if self.connected.contains_key(&presence.presence_id) || outlet.is_over() => {}
+            None if !self.is_member(&presence) => outlet.close(CLOSE_POLICY, "removed from the mesh"),
             None => {
                 let (session, _) = self.roster.welcome(session_of(&presence, self.now()));
                 self.place(presence, outlet, session);

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use actix::prelude::*;
 use protocol::wire::{MeshInfoResult, Peer, Scope, Send as SendRequest};
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
+
+use super::send::Ticket;
 
 use crate::mesh::admission::Refusal;
 use crate::mesh::mail::PresenceId;
@@ -56,14 +58,10 @@ pub struct Leave {
 pub struct SendMail {
     /// By whom.
     pub from: PresenceId,
-    /// Where the answer goes.
-    pub outlet: Arc<dyn Outlet>,
-    /// Echoed on the answer.
-    pub req_id: Option<String>,
     /// The message.
     pub send: Arc<SendRequest>,
-    /// Its place among those of its connection that have no answer yet.
-    pub place: Arc<OwnedSemaphorePermit>,
+    /// Its answer, until somebody takes it upon himself to give it.
+    pub ticket: Arc<Mutex<Option<Ticket>>>,
 }
 
 /// Messages that the client has.

@@ -35,6 +35,7 @@ use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::MeshContext;
 use super::mail::{Mail, PresenceId};
+use super::members::Snapshot;
 use super::peer::{Outlet, Presence, reply};
 use super::roster::{GroupLists, Roster};
 use super::scribe::{Full, Token};
@@ -45,6 +46,7 @@ pub use messages::{
     ReadMail, SendMail, Speak, SpeakError, Written,
 };
 use send::Sending;
+pub use send::Ticket;
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -64,6 +66,8 @@ pub struct MeshActor {
     /// Whoever reads its inbox, with what its answer is to echo.
     reading: HashMap<PresenceId, Option<String>>,
     sweep: sweep::Sweep,
+    /// What was known of the members when it was looked at last.
+    members: Arc<Snapshot>,
 }
 
 /// A connection.
@@ -96,6 +100,7 @@ impl MeshActor {
             last_token: 0,
             reading: HashMap::new(),
             sweep: sweep::Sweep::default(),
+            members: Arc::default(),
         }
     }
 
@@ -134,7 +139,7 @@ impl Actor for MeshActor {
             Ok(recall::Recalled { sessions, waiting }) => {
                 me.roster = Roster::recall(sessions);
                 me.mail = Mail::recall(waiting);
-                me.lists = me.mesh.members.now().lists.clone();
+                me.members_changed();
                 me.show_facts();
                 me.life.ready();
                 ctx.run_interval(TICK, Self::tick);

@@ -87,7 +87,8 @@ pub(super) fn session(row: store::Session, now: UtcMs) -> Result<Session, String
         e2e: kept.e2e,
         about: Arc::new(kept.about),
         first_seen: row.first_seen_at,
-        last_seen: row.last_seen_at,
+        // Rows of those that are here are as old as their last word.
+        last_seen: if row.present { now } else { row.last_seen_at },
     })
 }
 

@@ -1,7 +1,7 @@
 //! Messages on their way in: checked, given their room, and handed to the scribe.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use actix::prelude::*;
 use base64::Engine as _;
@@ -23,6 +23,12 @@ use crate::store::{Document, Entry, MessageId, NewDelivery, NewMessage, UtcMs};
 const MAX_ID_BYTES: usize = 256;
 /// Bytes of a nonce.
 const NONCE_BYTES: usize = 24;
+/// Longest target: a key, or a group's name of any characters.
+const MAX_TARGET_BYTES: usize = 512;
+/// Bytes of a message's key, sealed for one member: 32 and the seal's 16.
+const SEALED_KEY_BYTES: usize = 48;
+/// The same in base64.
+const MAX_SEALED_KEY_CHARS: usize = 64;
 /// The form of `e2e` that is understood.
 const E2E_VERSION: u32 = 2;
 
@@ -36,16 +42,27 @@ pub(super) struct Sending {
 }
 
 /// One final answer for whoever sent a message. Dropped without one, it says that the outcome is not known.
-pub(super) struct Ticket {
+pub struct Ticket {
     outlet: Arc<dyn Outlet>,
     req_id: Option<String>,
     id: Option<String>,
     answered: bool,
     /// The next message of this connection may come.
-    _place: Arc<OwnedSemaphorePermit>,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Ticket {
+    /// For a message with this id, in answer to a request; `place` is its place among those of its connection.
+    #[must_use]
+    pub fn new(
+        outlet: Arc<dyn Outlet>,
+        req_id: Option<String>,
+        id: Option<String>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { outlet, req_id, id, answered: false, _place: place }
+    }
+
     pub(super) fn answer(mut self, ack: Ack) {
         self.answered = true;
         let ack = Ack { id: self.id.clone(), ..ack };
@@ -71,8 +88,9 @@ impl Drop for Ticket {
 
 impl MeshActor {
     fn send(&mut self, mail: SendMail) {
-        let SendMail { from, outlet, req_id, send, place } = mail;
-        let ticket = Ticket { outlet, req_id, id: send.id.clone(), answered: false, _place: place };
+        let SendMail { from, send, ticket } = mail;
+        // Taken once: a message is handled once.
+        let Some(ticket) = ticket.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
         let Some(connected) = self.connected.get(&from) else {
             // After a restart of this actor, before the session has entered again.
             return ticket.refuse(Fault::new(SendFault::NotStored, "the mesh is coming back: send it again"));
@@ -219,6 +237,9 @@ fn checked(send: &Send) -> Result<(), Fault> {
     if send.id.as_ref().is_some_and(|id| id.len() > MAX_ID_BYTES) {
         return bad("`id` is longer than 256 bytes");
     }
+    if send.target_spec.len() > MAX_TARGET_BYTES {
+        return Err(Fault::new(SendFault::BadTarget, "`targetSpec` is longer than any target"));
+    }
     let is_direct = !send.target_spec.starts_with(['@', '*']);
     if let Some(e2e) = &send.e2e {
         if e2e.v != E2E_VERSION {
@@ -229,6 +250,11 @@ fn checked(send: &Send) -> Result<(), Fault> {
         }
         if is_direct && !e2e.keys.is_empty() {
             return bad("`e2e.keys` is for groups");
+        }
+        // What is stored for each recipient has one size, or a mailbox would hold more than it counts.
+        let sealed = |key: &String| STANDARD.decode(key).map(|key| key.len()) == Ok(SEALED_KEY_BYTES);
+        if !e2e.keys.values().all(|key| key.len() <= MAX_SEALED_KEY_CHARS && sealed(key)) {
+            return bad("`e2e.keys` are base64 of 48 bytes each");
         }
     }
     if is_direct || send.e2e.is_some() {

@@ -40,6 +40,10 @@ impl MeshActor {
     pub(super) fn tick(&mut self, ctx: &mut Context<Self>) {
         let now = self.now();
         self.notice_the_gone();
+        // Told or not: whoever changed the members may have found this mailbox full.
+        if !Arc::ptr_eq(&self.members, &self.mesh.members.now()) {
+            self.members_changed();
+        }
         self.roster.tick(now);
         self.mail.tick(now);
         self.sweep_when_due(now, ctx);
@@ -70,9 +74,10 @@ impl MeshActor {
         ctx.spawn(swept.into_actor(self).map(move |swept, me, ctx| {
             me.sweep.under_way = false;
             me.sweep.bodies = me.sweep.bodies.max(up_to);
-            match swept {
-                Ok(expired) => expired.into_iter().for_each(|one| me.expired(&one)),
-                Err(error) => tracing::warn!(mesh = me.mesh.slug, %error, "old messages could not be swept"),
+            let (expired, swept) = swept;
+            expired.into_iter().for_each(|one| me.expired(&one));
+            if let Err(error) = swept {
+                tracing::warn!(mesh = me.mesh.slug, %error, "old messages could not be swept");
             }
             me.follow(ctx);
         }));
@@ -96,6 +101,7 @@ impl MeshActor {
     pub(super) fn members_changed(&mut self) {
         let (now, members) = (self.now(), self.mesh.members.now());
         self.lists = members.lists.clone();
+        self.members = Arc::clone(&members);
         let mut removed: Vec<_> = self.connected.values().map(|connected| connected.presence.member.clone()).collect();
         removed.extend(self.roster.members());
         removed.sort();
@@ -117,6 +123,13 @@ impl MeshActor {
             let entry = members.entries.iter().find(|entry| entry.member_id == member.as_str());
             mailboxes.extend(entry.map(|entry| entry.pubkey));
             self.drop_mail(mailboxes);
+        }
+        // Those that were removed while nobody was here to see it.
+        let left = members.entries.iter().filter(|entry| entry.removed_at.is_some());
+        let held: Vec<Address> =
+            left.map(|entry| entry.pubkey).filter(|mailbox| self.mail.waiting_in(mailbox) > 0).collect();
+        if !held.is_empty() {
+            self.drop_mail(held);
         }
         let present: Vec<PresenceId> = self.connected.keys().map(Arc::clone).collect();
         for presence in present {
@@ -155,8 +168,22 @@ impl MeshActor {
 }
 
 /// Everything that is over, in steps that do not hold others up.
-async fn swept(mesh: &MeshContext, now: UtcMs, from: i64, up_to: i64) -> Result<Vec<Expired>, StoreError> {
+async fn swept(mesh: &MeshContext, now: UtcMs, from: i64, up_to: i64) -> (Vec<Expired>, Result<(), StoreError>) {
     let mut expired = Vec::new();
+    // What was delivered is not expired.
+    mesh.scribe.flush().await;
+    let swept = sweep(mesh, now, from, up_to, &mut expired).await;
+    (expired, swept)
+}
+
+/// What expired is told even when the rest could not be swept.
+async fn sweep(
+    mesh: &MeshContext,
+    now: UtcMs,
+    from: i64,
+    up_to: i64,
+    expired: &mut Vec<Expired>,
+) -> Result<(), StoreError> {
     for _ in 0..SWEEP_STEPS {
         let some = mesh.store.expire(&mesh.id, now, SWEEP_ROWS).await?;
         let last = some.is_empty();
@@ -176,5 +203,5 @@ async fn swept(mesh: &MeshContext, now: UtcMs, from: i64, up_to: i64) -> Result<
         next = mesh.store.forget_bodies(&mesh.id, from, up_to, SWEEP_ROWS).await?.filter(|stopped| *stopped < up_to);
     }
     mesh.store.prune_sessions(&mesh.id, now.plus_ms(-SESSIONS_KEPT_MS), SWEEP_ROWS).await?;
-    Ok(expired)
+    Ok(())
 }

@@ -32,7 +32,15 @@ impl Mail {
                 }
             }
         }
-        // What it had of the member's mailbox waits out its time there: it may come back and say that it has it.
+        // What it had of its own comes again, to another connection of the session if there is one. What it had of the
+        // member's mailbox waits out its time there: it may come back and say that it has it.
+        if let Some(held) = self.boxes.get_mut(&address) {
+            for sent in socket.sent.values().filter(|sent| sent.mailbox == address) {
+                if let Some(item) = held.lane(sent.priority).0.and_then(|lane| lane.of_seq(sent.seq)) {
+                    item.step = Step::Ready;
+                }
+            }
+        }
         self.pump_of(address, member, now);
     }
 
@@ -212,6 +220,7 @@ impl Mail {
             let chosen = sockets()
                 .filter(|(_, socket)| !socket.sent.contains_key(message))
                 .filter(|(_, socket)| socket.admits(priority) && socket.has_room(bytes))
+                .filter(|(_, socket)| socket.opened.opens || item.key.is_none())
                 .max_by_key(|(_, socket)| (socket.reads(), socket.opened.active_at));
             match chosen {
                 Some((presence, _)) => return Some((Arc::clone(presence), item.letter.seq)),

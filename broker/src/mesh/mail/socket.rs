@@ -18,6 +18,8 @@ pub struct Opened {
     pub takes: bool,
     /// It says what it has; of others the pong says it.
     pub acks: bool,
+    /// It opens what is sealed for a group.
+    pub opens: bool,
     /// `next` and `low` may come.
     pub idle: bool,
     /// When it was active last.

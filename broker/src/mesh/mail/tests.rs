@@ -26,7 +26,15 @@ const MEMBER: u8 = 100;
 
 /// A session of the one member, which says what it has.
 fn session(address: u8) -> Opened {
-    Opened { address: key(address), member: key(MEMBER), takes: true, acks: true, idle: true, active_at: at(0) }
+    Opened {
+        address: key(address),
+        member: key(MEMBER),
+        takes: true,
+        acks: true,
+        opens: true,
+        idle: true,
+        active_at: at(0),
+    }
 }
 
 /// A message on its way to the store: its number, its priority, its deliveries.
@@ -455,4 +463,25 @@ fn what_is_forgotten_holds_no_room() {
     world.settle(true);
     world.mail.forget(key(1));
     assert_eq!((world.mail.waiting(), world.mail.waiting_bytes()), (0, 0));
+}
+
+#[test]
+fn h31_of_two_connections_of_one_address_the_other_gets_what_the_first_left() {
+    let mut world = World::default();
+    let cli = || Opened { takes: false, ..session(1) };
+    let read = |world: &mut World, name: &str| {
+        world.attach(name, cli());
+        world.mail.read_inbox(&name.into(), true, at(world.now));
+        world.follow();
+    };
+    read(&mut world, "half-open");
+    for _ in 0..2 {
+        world.send(&[(key(1), Of::Session)], Priority::Next).unwrap();
+        world.settle(true);
+    }
+    assert_eq!(seen(&world, "half-open"), ["m1", "m2"]);
+    read(&mut world, "new");
+    world.detach("half-open");
+    world.quiesce();
+    assert_eq!(seen(&world, "new"), ["m1", "m2"], "in order, and not lost with the first");
 }

@@ -46,6 +46,8 @@ pub struct PeerActor {
     entered: u64,
     /// Whether the client said goodbye.
     goodbye: Arc<AtomicBool>,
+    /// It takes mail for as long as it lasts.
+    follows: bool,
     /// Each request that is carried out holds one of it.
     under_way: Rc<()>,
 }
@@ -127,7 +129,7 @@ pub enum Wanted {
 impl PeerActor {
     pub(super) fn new(mesh: Arc<MeshContext>, seated: Seated, life: Life) -> Self {
         let Seated { presence, outlet, entered, goodbye } = seated;
-        Self { mesh, presence, outlet, life, entered, goodbye, under_way: Rc::new(()) }
+        Self { mesh, presence, outlet, life, entered, goodbye, follows: false, under_way: Rc::new(()) }
     }
 
     /// Enters the mesh again whenever its actor was restarted.
@@ -138,6 +140,9 @@ impl PeerActor {
             let enter = Enter { presence: Arc::clone(&me.presence), outlet: Arc::clone(&me.outlet), fresh: None };
             if me.mesh.presence.tell(enter).is_ok() {
                 me.entered = generation;
+                if me.follows {
+                    me.read_inbox(&ReadInbox { follow: true }, None);
+                }
                 return me.stay(ctx);
             }
             // It is gone again, or flooded: a moment later.
@@ -401,7 +406,10 @@ impl Handler<Ask> for PeerActor {
             Wanted::Catalog => self.catalog(req_id.as_deref()),
             Wanted::ListPeers => self.list_peers(req_id, ctx),
             Wanted::Say { say, session, always } => self.say(say, session, always, req_id, ctx),
-            Wanted::ReadInbox(wanted) => self.read_inbox(&wanted, req_id),
+            Wanted::ReadInbox(wanted) => {
+                self.follows |= wanted.follow;
+                self.read_inbox(&wanted, req_id);
+            }
             Wanted::MessageStatus(id) => {
                 let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
                 self.answer(async move { mail::status(&mesh, &presence, &id, req_id.as_deref()).await }, ctx);

@@ -23,6 +23,8 @@ use crate::store::{Document, Invite, InviteId, Member, MemberId, NewInvite, Role
 const MAX_USES: u32 = 1_000;
 /// Longest time an invite is open.
 const MAX_INVITE_MS: i64 = 30 * 24 * 3_600_000;
+/// How far a statement's serial may be above the last one.
+const MAX_SERIAL_STEP: u64 = 1_000;
 /// What a message may wait: a minute to a month.
 const TTL_S: std::ops::RangeInclusive<u64> = 60..=30 * 24 * 3_600;
 
@@ -112,8 +114,12 @@ fn member(now: &Snapshot, id: &str) -> Result<Arc<Member>, Refusal> {
     found.ok_or_else(|| (ErrorCode::NotFound, "`memberId` names no member of this mesh".to_owned()))
 }
 
-fn serial(serial: u64) -> Result<i64, Refusal> {
-    i64::try_from(serial).map_err(|_| (ErrorCode::BadRequest, "`serial` is too large".to_owned()))
+/// A statement that is so far ahead of the last would be the last there ever is.
+fn serial(serial: u64, last: u64) -> Result<i64, Refusal> {
+    let near = i64::try_from(serial).ok().filter(|_| serial <= last.saturating_add(MAX_SERIAL_STEP));
+    near.ok_or_else(|| {
+        (ErrorCode::BadRequest, format!("`serial` is more than {MAX_SERIAL_STEP} above the last ({last})"))
+    })
 }
 
 async fn set_member(mesh: &MeshContext, who: &Presence, set: MemberSet) -> Result<ServerMessage<'static>, Refusal> {
@@ -131,7 +137,7 @@ async fn set_member(mesh: &MeshContext, who: &Presence, set: MemberSet) -> Resul
         protocol::trust::Role::Member => Role::Member,
     };
     let certificate = serde_json::to_string(&set.certificate).map_err(|e| (ErrorCode::Internal, e.to_string()))?;
-    let serial = serial(set.certificate.serial())?;
+    let serial = serial(set.certificate.serial(), u64::try_from(member.serial).unwrap_or_default())?;
     mesh.store.set_member(&mesh.id, &member.id, role, Some(certificate), serial).await.map_err(stored)?;
     reload(mesh).await?;
     Ok(ServerMessage::MemberResult(MemberResult { member_id: set.member_id, stopped: Vec::new() }))
@@ -154,7 +160,7 @@ async fn remove_member(
     }
     roll(mesh, &now)?.check_removal(key, &remove.removal).map_err(doubted)?;
     let statement = serde_json::to_string(&remove.removal).map_err(|e| (ErrorCode::Internal, e.to_string()))?;
-    let serial = serial(remove.removal.serial)?;
+    let serial = serial(remove.removal.serial, u64::try_from(member.serial).unwrap_or_default())?;
     mesh.store.remove_member(&mesh.id, &member.id, Some(statement), serial, UtcMs::now()).await.map_err(stored)?;
     reload(mesh).await?;
     if !itself {
@@ -191,7 +197,8 @@ async fn set_group(mesh: &MeshContext, who: &Presence, set: GroupSet) -> Result<
         return Err((ErrorCode::BadRequest, format!("`list.members` has {strange}, who is no member of this mesh")));
     }
     roll(mesh, &now)?.check_group(&list).map_err(doubted)?;
-    let (name, serial) = (list.name.clone(), serial(list.serial)?);
+    let last = now.groups.iter().find(|known| known.name == list.name).map_or(0, |known| known.serial);
+    let (name, serial) = (list.name.clone(), serial(list.serial, last)?);
     let statement = Document::of(&list).map_err(|error| (ErrorCode::Internal, error.to_string()))?;
     mesh.store.put_group_list(&mesh.id, &name, serial, statement).await.map_err(stored)?;
     reload(mesh).await?;

@@ -39,6 +39,8 @@ pub const LEASE_MS: i64 = 90_000;
 pub const WORKING_LAPSES_MS: i64 = 10 * 60_000;
 /// A member that was away for longer is in no open group.
 pub const GROUPS_KEPT_MS: i64 = 7 * 24 * 3_600_000;
+/// Sessions of one member that are here or expected back; then the oldest lease ends early.
+pub const MAX_PRESENT_PER_MEMBER: usize = 500;
 /// Sessions of one member that are remembered; the longest away is forgotten first.
 pub const MAX_SESSIONS_PER_MEMBER: usize = 1_000;
 
@@ -261,6 +263,7 @@ impl Roster {
         let Some(presence) = presence else { return };
         self.presences.insert(presence, address);
         self.live += 1;
+        self.bound_leases(address, now);
         if was.is_none_or(|life| life == Life::Away) {
             self.came(address, returned.then_some(last_seen.unwrap_or(now)), now);
         }
@@ -325,6 +328,24 @@ impl Roster {
         if self.sessions.insert(address, session).is_none() {
             self.of_member.entry(member.clone()).or_default().push(address);
             self.bound(&member);
+        }
+    }
+
+    /// A member cannot keep more places than it may have connections: the oldest lease ends.
+    fn bound_leases(&mut self, newest: Address, now: UtcMs) {
+        let Some(member) = self.sessions.get(&newest).map(|session| session.member.clone()) else { return };
+        let present = self.sessions_of(&member).filter(|session| session.is_present());
+        let (mut count, mut oldest) = (0, None);
+        for session in present {
+            count += 1;
+            if let Life::Leased { until } = session.life
+                && oldest.is_none_or(|(least, _)| until < least)
+            {
+                oldest = Some((until, session.address));
+            }
+        }
+        if let Some((_, address)) = oldest.filter(|_| count > MAX_PRESENT_PER_MEMBER) {
+            self.left(address, now);
         }
     }
 

@@ -228,3 +228,18 @@ fn what_is_said_is_bounded_and_cleaned() {
     assert_eq!(say(Say::Join(Group { name: "one more".to_owned(), role: None })), Err(SayError::Groups));
     assert_eq!(roster.get(&address(1)).unwrap().summary.as_deref(), Some("ab"));
 }
+
+#[test]
+fn h50_a_member_keeps_no_more_places_than_it_may_have_and_the_oldest_lease_goes() {
+    let (member, mut roster) = (MemberId::new(), Roster::default());
+    for n in 0..=MAX_PRESENT_PER_MEMBER {
+        let mut bytes = [9; 32];
+        bytes[..8].copy_from_slice(&u64::try_from(n).unwrap().to_le_bytes());
+        let presence: PresenceId = format!("p{n}").into();
+        let now = at(i64::try_from(n).unwrap());
+        let session = Session { address: PublicKey::from_bytes(bytes), ..session(1, &member) };
+        roster.enter(session, Some(Arc::clone(&presence)), now);
+        roster.lost(&presence, false, now);
+    }
+    assert_eq!(roster.present().count(), MAX_PRESENT_PER_MEMBER);
+}
