@@ -11,7 +11,7 @@ use diesel::serialize::{self, Output, ToSql};
 use diesel::sql_types::SmallInt;
 use diesel_async::RunQueryDsl;
 
-use super::column::{Document, MemberId, MeshId, MessageId, ParseColumnError, UtcMs, without_nul};
+use super::column::{Document, MemberId, MeshId, MessageId, ParseColumnError, UtcMs, storable, without_nul};
 use super::error::StoreError;
 use super::pool::Store;
 use super::schema::{delivery, message};
@@ -292,7 +292,38 @@ without_body! {
     NewDelivery { id, mailbox, of_member, bytes }
 }
 
+/// What is stored under a sender's own name for a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// The message.
+    pub id: MessageId,
+    /// Tells whether a repetition is one.
+    pub digest: String,
+    /// What the sender was answered.
+    pub ack: Document,
+}
+
 impl Store {
+    /// What a member's session has said under this name of its own.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn said(&self, by: &MemberId, session_id: &str, client_id: &str) -> Result<Option<Said>, StoreError> {
+        storable([("sessionId", session_id), ("id", client_id)])?;
+        let (by, session_id, client_id) = (by.clone(), session_id.to_owned(), client_id.to_owned());
+        reading!(self, "find what was said", |conn| {
+            let row: Option<(MessageId, Option<String>, Document)> = message::table
+                .filter(message::sender_member.eq(by))
+                .filter(message::sender_session_id.eq(session_id))
+                .filter(message::client_id.eq(client_id))
+                .select((message::id, message::digest, message::ack))
+                .first(conn)
+                .await
+                .optional()?;
+            Ok(row.map(|(id, digest, ack)| Said { id, digest: digest.unwrap_or_default(), ack }))
+        })
+    }
+
     /// A message of a mesh without its body, and its deliveries in the order of their numbers.
     ///
     /// # Errors

@@ -69,7 +69,7 @@ pub use lock::{DirLock, LOCK_FILE, LockError, Locked};
 pub use mailbox::{MAX_PENDING_READ, MailboxLoad, Pending};
 pub use member::{Member, NewMember, Role};
 pub use mesh::{DEFAULT_MESSAGE_TTL_MS, Founded, Mesh, NewMesh};
-pub use message::{DeliveryEnd, DeliveryRow, DeliveryState, MessageHead, NewDelivery, NewMessage, StoredMessage};
+pub use message::{DeliveryEnd, DeliveryRow, DeliveryState, MessageHead, NewDelivery, NewMessage, Said, StoredMessage};
 pub use open::DATABASE_FILE;
 pub use pool::{MAX_PENDING_OPERATIONS, Store};
 pub use replay::{HELLO_WINDOW_MS, Sighting};

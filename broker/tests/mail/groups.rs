@@ -135,3 +135,16 @@ async fn h31_what_is_sealed_for_a_group_waits_for_a_client_that_opens_it() {
     assert_eq!(old.events_so_far().await, Vec::<String>::new());
     assert_eq!(join(&broker, MEMBER, 22).await.take().await["messageId"], ack["messageId"]);
 }
+
+#[tokio::test]
+async fn h30_a_repetition_has_its_old_answer_whatever_the_target_is_now() {
+    let broker = Broker::alone().await;
+    let mut ada = join(&broker, OWNER, 11).await;
+    let in_group = |who, session| hello(&broker, who, session).with("groups", json!([{ "name": "eng" }]));
+    let (_ben, _) = Client::join_with(&broker, in_group(MEMBER, 12)).await;
+    let first = ada.ask(sealed("@eng", "m-1", &[MEMBER])).await;
+    let (_cleo, _) = Client::join_with(&broker, in_group(OTHER, 13)).await;
+    let again = ada.ask(sealed("@eng", "m-1", &[MEMBER])).await;
+    assert_eq!((&again["queued"], &again["messageId"]), (&json!(true), &first["messageId"]), "{again}");
+    assert_eq!(ada.ask(sealed("@eng", "m-2", &[MEMBER])).await["code"], "members_changed");
+}

@@ -87,7 +87,7 @@ impl Drop for Ticket {
 }
 
 impl MeshActor {
-    fn send(&mut self, mail: SendMail) {
+    fn send(&mut self, mail: SendMail, ctx: &mut Context<Self>) {
         let SendMail { from, send, ticket } = mail;
         // Taken once: a message is handled once.
         let Some(ticket) = ticket.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
@@ -100,18 +100,73 @@ impl MeshActor {
         self.mail.touch(&presence.presence_id, now);
         let resolved = checked(&send).and_then(|()| self.resolve(&presence, &send, now));
         match resolved {
-            Ok(resolved) => self.take_in(&presence, &send, resolved, ticket, now),
-            Err(fault) => {
-                self.mesh.metrics.sends.count(SendEnd::from(fault.code));
-                ticket.refuse(fault);
-            }
+            Ok(resolved) => self.take_in(&presence, send, resolved, ticket, now, ctx),
+            Err(fault) => self.refuse_unless_said(&presence, send, ticket, fault, ctx),
         }
     }
 
-    fn take_in(&mut self, from: &Presence, send: &Send, resolved: Resolved, ticket: Ticket, now: UtcMs) {
+    /// What would be refused now may be a repetition of what was taken in when it could be: that has its old answer.
+    fn refuse_unless_said(
+        &self,
+        from: &Presence,
+        send: Arc<Send>,
+        ticket: Ticket,
+        fault: Fault,
+        ctx: &mut Context<Self>,
+    ) {
+        let may_change = match fault.code {
+            SendFault::UnknownPeer
+            | SendFault::NoRecipients
+            | SendFault::Forbidden
+            | SendFault::MembersChanged
+            | SendFault::MailboxFull
+            | SendFault::QueueFull => true,
+            SendFault::BadTarget
+            | SendFault::BadMessage
+            | SendFault::IdReused
+            | SendFault::Rate
+            | SendFault::TooLarge
+            | SendFault::NotStored => false,
+        };
+        let sends = self.mesh.metrics.sends.clone();
+        let Some(id) = send.id.clone().filter(|_| may_change) else {
+            sends.count(SendEnd::from(fault.code));
+            return ticket.refuse(fault);
+        };
+        let (mesh, member, session_id) = (Arc::clone(&self.mesh), from.member.clone(), from.session_id.clone());
+        let looked_up = async move {
+            // The first may be on its way to the store.
+            mesh.scribe.flush().await;
+            let said = mesh.store.said(&member, &session_id, &id).await.ok().flatten();
+            match said
+                .filter(|said| said.digest == digest(&send))
+                .and_then(|said| Some((said.id, said.ack.read().ok()?)))
+            {
+                Some((id, ack)) => {
+                    sends.count(SendEnd::Repeated);
+                    ticket.answer(Ack { message_id: Some(id.to_string()), ..ack });
+                }
+                None => {
+                    sends.count(SendEnd::from(fault.code));
+                    ticket.refuse(fault);
+                }
+            }
+        };
+        ctx.spawn(looked_up.into_actor(self));
+    }
+
+    fn take_in(
+        &mut self,
+        from: &Presence,
+        send: Arc<Send>,
+        resolved: Resolved,
+        ticket: Ticket,
+        now: UtcMs,
+        ctx: &mut Context<Self>,
+    ) {
         let Resolved { recipients, mut skipped, direct } = resolved;
         let (seq, id) = (self.mesh.store.number(), MessageId::new());
-        let head = head_of(self.mesh.id.as_str(), from, send, &id, seq, now);
+        let head = head_of(self.mesh.id.as_str(), from, &send, &id, seq, now);
         let e2e = send.e2e.as_ref().map(|e2e| E2e { keys: BTreeMap::new(), id: e2e.id.clone(), ..*e2e });
         let body = (send.nonce.as_str(), send.ciphertext.as_str());
         let letter = match Letter::new(&head, body, e2e.as_ref(), recall::OVERHEAD_BYTES) {
@@ -124,8 +179,7 @@ impl MeshActor {
             Ok(accepted) => accepted,
             Err(refused) => {
                 let fault = fault_of(&refused, &self.mesh.metrics.limits);
-                self.mesh.metrics.sends.count(SendEnd::from(fault.code));
-                return ticket.refuse(fault);
+                return self.refuse_unless_said(from, send, ticket, fault, ctx);
             }
         };
         let full =
@@ -150,7 +204,7 @@ impl MeshActor {
             sender_member: Some(from.member.clone()),
             sender_session_id: Some(from.session_id.clone()),
             client_id: send.id.clone(),
-            digest: send.id.as_ref().map(|_| digest(send)),
+            digest: send.id.as_ref().map(|_| digest(&send)),
             target: send.target_spec.clone(),
             ..row
         };
@@ -312,7 +366,7 @@ impl Handler<SendMail> for MeshActor {
     type Result = ();
 
     fn handle(&mut self, mail: SendMail, ctx: &mut Self::Context) {
-        self.send(mail);
+        self.send(mail, ctx);
         self.follow(ctx);
     }
 }
