@@ -1,59 +1,19 @@
 //! Messages, deliveries and ends: many rows at once, on each backend in the way that costs it least.
 //!
-//! SQLite answers a prepared statement within microseconds, but each one asked from outside costs two changes of
-//! threads: so one change takes all rows along, and each runs a prepared statement of its own. PostgreSQL's
-//! answers take a journey each: so many rows go in one statement.
+//! SQLite answers a prepared statement within microseconds: so each row runs one of its own. PostgreSQL's answers take
+//! a journey each: so many rows go in one statement.
 
 use std::collections::{BTreeMap, HashSet};
-use std::future::Future;
 
 use diesel::prelude::*;
-use diesel_async::AsyncPgConnection;
 
 use super::plan::{End, Rows};
 use super::steps::said_key;
 use crate::store::message::{NewDeliveryRow, StoredMessage};
 use crate::store::schema::{delivery, message};
-use crate::store::sqlite::Connection as SqliteWriter;
 
 /// Rows that one statement takes: at most 16 values a row, of 65,535 that PostgreSQL binds.
 const ROWS_PER_STATEMENT: usize = 512;
-
-/// What a connection does with many rows.
-pub(super) trait Bulk {
-    /// Writes messages, the deliveries of those that went in, and then ends deliveries. Gives back the messages that
-    /// collided with one that their sender said before.
-    fn write(&mut self, rows: Rows) -> impl Future<Output = QueryResult<Vec<StoredMessage>>> + Send;
-}
-
-impl Bulk for SqliteWriter {
-    async fn write(&mut self, rows: Rows) -> QueryResult<Vec<StoredMessage>> {
-        if rows.messages.is_empty() && rows.ends.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.spawn_blocking(move |connection| {
-            let refused = on_sqlite::messages(connection, rows.messages)?;
-            on_sqlite::deliveries(connection, wanted(rows.deliveries, &refused))?;
-            on_sqlite::ends(connection, rows.ends)?;
-            Ok(refused)
-        })
-        .await
-    }
-}
-
-impl Bulk for AsyncPgConnection {
-    async fn write(&mut self, rows: Rows) -> QueryResult<Vec<StoredMessage>> {
-        let mut refused = Vec::new();
-        for chunk in chunks(rows.messages) {
-            refused.extend(on_postgres::messages(self, chunk).await?);
-        }
-        for chunk in chunks(wanted(rows.deliveries, &refused)) {
-            on_postgres::deliveries(self, chunk).await?;
-        }
-        on_postgres::ends(self, rows.ends).await?;
-        Ok(refused)
-    }
-}
 
 /// The deliveries whose messages went in.
 fn wanted(mut deliveries: Vec<NewDeliveryRow>, refused: &[StoredMessage]) -> Vec<NewDeliveryRow> {
@@ -73,17 +33,23 @@ fn chunks<T>(rows: Vec<T>) -> impl Iterator<Item = Vec<T>> {
     })
 }
 
-mod on_sqlite {
+pub(super) mod on_sqlite {
     use diesel::result::{DatabaseErrorKind, Error};
 
     use super::*;
 
+    /// Writes messages, the deliveries of those that went in, and then ends deliveries. Gives back the messages that
+    /// collided with one that their sender said before.
+    pub(in super::super) fn write(connection: &mut SqliteConnection, rows: Rows) -> QueryResult<Vec<StoredMessage>> {
+        let refused = messages(connection, rows.messages)?;
+        deliveries(connection, wanted(rows.deliveries, &refused))?;
+        ends(connection, rows.ends)?;
+        Ok(refused)
+    }
+
     /// Without `ON CONFLICT`, since the query builder writes out anew each time what has one. A row that is refused
     /// takes nothing else along: SQLite undoes that statement alone.
-    pub(super) fn messages(
-        connection: &mut SqliteConnection,
-        rows: Vec<StoredMessage>,
-    ) -> QueryResult<Vec<StoredMessage>> {
+    fn messages(connection: &mut SqliteConnection, rows: Vec<StoredMessage>) -> QueryResult<Vec<StoredMessage>> {
         let mut refused = Vec::new();
         for row in rows {
             match diesel::insert_into(message::table).values(&row).execute(connection) {
@@ -96,7 +62,7 @@ mod on_sqlite {
         Ok(refused)
     }
 
-    pub(super) fn deliveries(connection: &mut SqliteConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
+    fn deliveries(connection: &mut SqliteConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
         for row in rows {
             diesel::insert_into(delivery::table).values(row).execute(connection)?;
         }
@@ -104,7 +70,7 @@ mod on_sqlite {
     }
 
     /// Many at a time: of an update the query builder never keeps what it prepared.
-    pub(super) fn ends(connection: &mut SqliteConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
+    fn ends(connection: &mut SqliteConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
         for (end, ids) in ends {
             for ids in chunks(ids) {
                 let these = delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::ended_at.is_null());
@@ -117,15 +83,28 @@ mod on_sqlite {
     }
 }
 
-mod on_postgres {
-    use diesel_async::RunQueryDsl;
+pub(super) mod on_postgres {
+    use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
     use super::*;
 
-    pub(super) async fn messages(
+    /// Does what it does [on SQLite](super::on_sqlite::write).
+    pub(in super::super) async fn write(
         connection: &mut AsyncPgConnection,
-        rows: Vec<StoredMessage>,
+        rows: Rows,
     ) -> QueryResult<Vec<StoredMessage>> {
+        let mut refused = Vec::new();
+        for chunk in chunks(rows.messages) {
+            refused.extend(messages(connection, chunk).await?);
+        }
+        for chunk in chunks(wanted(rows.deliveries, &refused)) {
+            deliveries(connection, chunk).await?;
+        }
+        ends(connection, rows.ends).await?;
+        Ok(refused)
+    }
+
+    async fn messages(connection: &mut AsyncPgConnection, rows: Vec<StoredMessage>) -> QueryResult<Vec<StoredMessage>> {
         let insert = diesel::insert_into(message::table).values(&rows).on_conflict(said_key!()).do_nothing();
         let written: Vec<i64> = insert.returning(message::seq).get_results(connection).await?;
         if written.len() == rows.len() {
@@ -135,11 +114,11 @@ mod on_postgres {
         Ok(rows.into_iter().filter(|row| !written.contains(&row.seq)).collect())
     }
 
-    pub(super) async fn deliveries(connection: &mut AsyncPgConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
+    async fn deliveries(connection: &mut AsyncPgConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
         diesel::insert_into(delivery::table).values(rows).execute(connection).await.map(drop)
     }
 
-    pub(super) async fn ends(connection: &mut AsyncPgConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
+    async fn ends(connection: &mut AsyncPgConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
         for (end, ids) in ends {
             // One value, however many there are.
             let these = delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::ended_at.is_null());

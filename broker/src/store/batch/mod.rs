@@ -8,21 +8,22 @@
 //! | file | holds |
 //! |---|---|
 //! | `plan` | the entries of a batch, sorted by what is done with them; touches nothing |
-//! | `steps` | hellos, sessions and repetitions: the same statements on both backends |
+//! | `steps` | carries them out: hellos, sessions and repetitions by the same statements on both backends |
 //! | `bulk` | messages, deliveries and ends: many rows, each backend in its own best way |
 
 mod bulk;
 mod plan;
 mod steps;
 
+use std::sync::Arc;
+
 use super::column::{Document, MeshId, MessageId, UtcMs};
 use super::error::StoreError;
 use super::message::{DeliveryEnd, NewDelivery, NewMessage};
-use super::pool::Store;
+use super::pool::{Pool, Store};
+use super::postgres::judged;
 use super::session::Session;
-use bulk::Bulk as _;
-use plan::{Plan, Presence};
-use steps::Steps as _;
+use super::sqlite::Connection;
 
 /// Entries that are written in one transaction.
 pub const MAX_BATCH_ENTRIES: usize = 4_096;
@@ -113,23 +114,34 @@ impl Store {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let mesh = mesh.clone();
-        writing!(self, "write a batch", |conn| {
-            let Plan { mut verdicts, presence, hellos, places, rows } = Plan::of(&mesh, entries);
-            if hellos {
-                conn.forget_sign_ins(now).await?;
-            }
-            for (place, step) in presence {
-                match step {
-                    Presence::Hello(hello) => verdicts.set(place, Verdict::Hello(conn.enter(*hello, now).await?)),
-                    Presence::Session(session) => conn.put(&session).await?,
+        let (inner, mesh) = (Arc::clone(&self.inner), mesh.clone());
+        self.run("write a batch", async move {
+            match &inner.pool {
+                Pool::Sqlite(pool) => on_sqlite(&mut *pool.writer().await?, mesh, entries, now).await,
+                Pool::Postgres(pool) => {
+                    let mut connection = pool.writer().await?;
+                    let mut transaction = connection.build_transaction();
+                    let answer = transaction
+                        .run(async move |connection| steps::on_postgres::write(connection, &mesh, entries, now).await)
+                        .await;
+                    judged(&mut connection, answer)
                 }
             }
-            for refused in conn.write(rows).await? {
-                let said = conn.said_before(&refused).await?;
-                verdicts.set(places.of(refused.seq), said);
-            }
-            Ok(verdicts.into_list())
         })
+        .await
     }
+}
+
+/// The whole batch in one change of threads, where `writing!` makes two of each statement.
+async fn on_sqlite(
+    connection: &mut Connection,
+    mesh: MeshId,
+    entries: Vec<Entry>,
+    now: UtcMs,
+) -> Result<Vec<Verdict>, StoreError> {
+    let batch = connection.spawn_blocking(move |connection| {
+        // Its own error passes through as a value: the driver's type cannot carry it.
+        Ok(connection.immediate_transaction(|connection| steps::on_sqlite::write(connection, &mesh, entries, now)))
+    });
+    batch.await?
 }

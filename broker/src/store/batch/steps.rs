@@ -1,33 +1,17 @@
-//! Hellos, sessions and repetitions: each a few statements, the same ones on both backends.
-
-use std::future::Future;
+//! Carries a batch out. Hellos, sessions and repetitions are a few statements each, the same ones on both backends:
+//! on SQLite they wait on the connection's own thread, on PostgreSQL for the server.
 
 use diesel::prelude::*;
-use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
-use super::{Hello, HelloVerdict, Verdict};
-use crate::store::column::{Document, MessageId, UtcMs};
+use super::bulk;
+use super::plan::{Plan, Presence};
+use super::{Entry, Hello, HelloVerdict, Verdict};
+use crate::store::column::{Document, MeshId, MessageId, UtcMs};
 use crate::store::error::StoreError;
 use crate::store::message::StoredMessage;
 use crate::store::replay::{HELLO_WINDOW_MS, digest};
 use crate::store::schema::{message, replay, session};
 use crate::store::session::Session;
-use crate::store::sqlite::Connection as SqliteWriter;
-
-/// What a connection does for a batch.
-pub(super) trait Steps {
-    /// Lets go of the sign-ins that are refused for their age by now.
-    fn forget_sign_ins(&mut self, now: UtcMs) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Writes a session that says hello, if its sign-in is new and its key nobody else's.
-    fn enter(&mut self, hello: Hello, now: UtcMs) -> impl Future<Output = Result<HelloVerdict, StoreError>> + Send;
-
-    /// Writes a session's row.
-    fn put(&mut self, row: &Session) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// What is stored in place of a message that was refused.
-    fn said_before(&mut self, refused: &StoredMessage) -> impl Future<Output = Result<Verdict, StoreError>> + Send;
-}
 
 /// The key that a repetition collides on.
 macro_rules! said_key {
@@ -37,64 +21,113 @@ macro_rules! said_key {
 }
 pub(super) use said_key;
 
+/// The steps on a backend: what its functions begin with, how its answers are waited for.
 macro_rules! steps_on {
-    ($($connection:ty),*) => {$(
-        impl Steps for $connection {
-            async fn forget_sign_ins(&mut self, now: UtcMs) -> Result<(), StoreError> {
-                diesel::delete(replay::table).filter(replay::expires_at.le(now)).execute(self).await?;
-                Ok(())
+    ($bulk:ident, $connection:ty, [$($async:tt)?], [$($wait:tt)*]) => {
+        /// Writes all entries, inside the caller's transaction, and answers each in its place.
+        pub(in super::super) $($async)? fn write(
+            connection: &mut $connection,
+            mesh: &MeshId,
+            entries: Vec<Entry>,
+            now: UtcMs,
+        ) -> Result<Vec<Verdict>, StoreError> {
+            let Plan { mut verdicts, presence, hellos, places, rows } = Plan::of(mesh, entries);
+            if hellos {
+                forget_sign_ins(connection, now)$($wait)*?;
             }
-
-            async fn enter(&mut self, hello: Hello, now: UtcMs) -> Result<HelloVerdict, StoreError> {
-                let Hello { replay_key, session: mut row } = hello;
-                let this = session::table.find((&row.mesh_id, &row.pubkey)).select(Session::as_select());
-                let before: Option<Session> = this.first(self).await.optional()?;
-                if before.as_ref().is_some_and(|before| before.member_id != row.member_id) {
-                    return Ok(HelloVerdict::Taken);
+            for (place, step) in presence {
+                match step {
+                    Presence::Hello(hello) => {
+                        verdicts.set(place, Verdict::Hello(enter(connection, *hello, now)$($wait)*?));
+                    }
+                    Presence::Session(session) => put(connection, &session)$($wait)*?,
                 }
-                let sign_in = (replay::key.eq(digest(&replay_key)), replay::expires_at.eq(now.plus_ms(HELLO_WINDOW_MS)));
-                let sign_in = diesel::insert_into(replay::table).values(sign_in).on_conflict_do_nothing();
-                if sign_in.execute(self).await? == 0 {
-                    return Ok(HelloVerdict::Replayed);
-                }
-                let of_id: Option<Session> = session::table
-                    .filter(session::mesh_id.eq(&row.mesh_id))
-                    .filter(session::member_id.eq(&row.member_id))
-                    .filter(session::session_id.eq(&row.session_id))
-                    .filter(session::pubkey.ne(&row.pubkey))
-                    .order((session::last_seen_at.desc(), session::pubkey.asc()))
-                    .select(Session::as_select())
-                    .first(self)
-                    .await
-                    .optional()?;
-                if let Some(before) = &before {
-                    row.first_seen_at = before.first_seen_at;
-                }
-                self.put(&row).await?;
-                Ok(HelloVerdict::Entered { before: before.map(Box::new), of_id: of_id.map(Box::new) })
             }
-
-            async fn put(&mut self, row: &Session) -> Result<(), StoreError> {
-                diesel::insert_into(session::table)
-                    .values(row)
-                    .on_conflict((session::mesh_id, session::pubkey))
-                    .do_update()
-                    .set(row)
-                    .execute(self)
-                    .await?;
-                Ok(())
+            for refused in bulk::$bulk::write(connection, rows)$($wait)*? {
+                let said = said_before(connection, &refused)$($wait)*?;
+                verdicts.set(places.of(refused.seq), said);
             }
-
-            async fn said_before(&mut self, refused: &StoredMessage) -> Result<Verdict, StoreError> {
-                let first = message::table
-                    .filter(message::sender_member.eq(&refused.sender_member))
-                    .filter(message::sender_session_id.eq(&refused.sender_session_id))
-                    .filter(message::client_id.eq(&refused.client_id))
-                    .select((message::id, message::digest, message::ack));
-                let (id, digest, ack): (MessageId, Option<String>, Document) = first.first(self).await?;
-                Ok(Verdict::Duplicate { id, digest: digest.unwrap_or_default(), ack })
-            }
+            Ok(verdicts.into_list())
         }
-    )*};
+
+        /// Lets go of the sign-ins that are refused for their age by now.
+        $($async)? fn forget_sign_ins(connection: &mut $connection, now: UtcMs) -> Result<(), StoreError> {
+            diesel::delete(replay::table).filter(replay::expires_at.le(now)).execute(connection)$($wait)*?;
+            Ok(())
+        }
+
+        /// Writes a session that says hello, if its sign-in is new and its key nobody else's.
+        $($async)? fn enter(
+            connection: &mut $connection,
+            hello: Hello,
+            now: UtcMs,
+        ) -> Result<HelloVerdict, StoreError> {
+            let Hello { replay_key, session: mut row } = hello;
+            let this = session::table.find((&row.mesh_id, &row.pubkey)).select(Session::as_select());
+            let before: Option<Session> = this.first(connection)$($wait)*.optional()?;
+            if before.as_ref().is_some_and(|before| before.member_id != row.member_id) {
+                return Ok(HelloVerdict::Taken);
+            }
+            let sign_in = (replay::key.eq(digest(&replay_key)), replay::expires_at.eq(now.plus_ms(HELLO_WINDOW_MS)));
+            let sign_in = diesel::insert_into(replay::table).values(sign_in).on_conflict_do_nothing();
+            if sign_in.execute(connection)$($wait)*? == 0 {
+                return Ok(HelloVerdict::Replayed);
+            }
+            let of_id: Option<Session> = session::table
+                .filter(session::mesh_id.eq(&row.mesh_id))
+                .filter(session::member_id.eq(&row.member_id))
+                .filter(session::session_id.eq(&row.session_id))
+                .filter(session::pubkey.ne(&row.pubkey))
+                .order((session::last_seen_at.desc(), session::pubkey.asc()))
+                .select(Session::as_select())
+                .first(connection)
+                $($wait)*
+                .optional()?;
+            if let Some(before) = &before {
+                row.first_seen_at = before.first_seen_at;
+            }
+            put(connection, &row)$($wait)*?;
+            Ok(HelloVerdict::Entered { before: before.map(Box::new), of_id: of_id.map(Box::new) })
+        }
+
+        /// Writes a session's row.
+        $($async)? fn put(connection: &mut $connection, row: &Session) -> Result<(), StoreError> {
+            diesel::insert_into(session::table)
+                .values(row)
+                .on_conflict((session::mesh_id, session::pubkey))
+                .do_update()
+                .set(row)
+                .execute(connection)
+                $($wait)*?;
+            Ok(())
+        }
+
+        /// What is stored in place of a message that was refused.
+        $($async)? fn said_before(
+            connection: &mut $connection,
+            refused: &StoredMessage,
+        ) -> Result<Verdict, StoreError> {
+            let first = message::table
+                .filter(message::sender_member.eq(&refused.sender_member))
+                .filter(message::sender_session_id.eq(&refused.sender_session_id))
+                .filter(message::client_id.eq(&refused.client_id))
+                .select((message::id, message::digest, message::ack));
+            let (id, digest, ack): (MessageId, Option<String>, Document) = first.first(connection)$($wait)*?;
+            Ok(Verdict::Duplicate { id, digest: digest.unwrap_or_default(), ack })
+        }
+    };
 }
-steps_on!(AsyncPgConnection, SqliteWriter);
+
+pub(super) mod on_sqlite {
+    use super::*;
+
+    steps_on!(on_sqlite, SqliteConnection, [], []);
+}
+
+pub(super) mod on_postgres {
+    use diesel_async::{AsyncPgConnection, RunQueryDsl};
+
+    use super::*;
+
+    steps_on!(on_postgres, AsyncPgConnection, [async], [.await]);
+}
