@@ -1,7 +1,8 @@
 //! Messages, deliveries and ends: many rows at once, on each backend in the way that costs it least.
 //!
 //! SQLite answers a prepared statement within microseconds: so each row runs one of its own. PostgreSQL's answers take
-//! a journey each: so many rows go in one statement.
+//! a journey each: so many rows go in one statement. They go as one array a column, for then its text is the same
+//! however many they are, and it is parsed once in a connection's life.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -12,7 +13,7 @@ use super::steps::said_key;
 use crate::store::message::{NewDeliveryRow, StoredMessage};
 use crate::store::schema::{delivery, message};
 
-/// Rows that one statement takes: at most 16 values a row, of 65,535 that PostgreSQL binds.
+/// Rows that one statement takes: what it takes along stays far from what PostgreSQL reads at once.
 const ROWS_PER_STATEMENT: usize = 512;
 
 /// The deliveries whose messages went in.
@@ -84,9 +85,27 @@ pub(super) mod on_sqlite {
 }
 
 pub(super) mod on_postgres {
+    use diesel::dsl::SqlTypeOf;
+    use diesel::sql_types::{Array, SingleValue};
     use diesel_async::{AsyncPgConnection, RunQueryDsl};
 
     use super::*;
+
+    diesel::define_sql_function! {
+        /// A row for each value; of several arrays beside each other a row for each place.
+        fn unnest<ST: SingleValue>(values: Array<ST>) -> ST;
+    }
+
+    /// An insert of these rows' values, column by column.
+    macro_rules! insert_columns {
+        ($table:ident, $rows:expr, $($column:ident),* $(,)?) => {
+            diesel::insert_into($table::table)
+                .values(diesel::select(($(
+                    unnest::<SqlTypeOf<$table::$column>, _>($rows.iter().map(|row| &row.$column).collect::<Vec<_>>()),
+                )*)))
+                .into_columns(($($table::$column,)*))
+        };
+    }
 
     /// Does what it does [on SQLite](super::on_sqlite::write).
     pub(in super::super) async fn write(
@@ -105,8 +124,28 @@ pub(super) mod on_postgres {
     }
 
     async fn messages(connection: &mut AsyncPgConnection, rows: Vec<StoredMessage>) -> QueryResult<Vec<StoredMessage>> {
-        let insert = diesel::insert_into(message::table).values(&rows).on_conflict(said_key!()).do_nothing();
-        let written: Vec<i64> = insert.returning(message::seq).get_results(connection).await?;
+        let insert = insert_columns!(
+            message,
+            rows,
+            seq,
+            id,
+            mesh_id,
+            sender,
+            sender_member,
+            sender_session_id,
+            client_id,
+            digest,
+            target,
+            priority,
+            nonce,
+            ciphertext,
+            extra,
+            ack,
+            created_at,
+            expires_at,
+        );
+        let insert = insert.on_conflict(said_key!()).do_nothing().returning(message::seq);
+        let written: Vec<i64> = insert.get_results(connection).await?;
         if written.len() == rows.len() {
             return Ok(Vec::new());
         }
@@ -115,7 +154,20 @@ pub(super) mod on_postgres {
     }
 
     async fn deliveries(connection: &mut AsyncPgConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
-        diesel::insert_into(delivery::table).values(rows).execute(connection).await.map(drop)
+        let insert = insert_columns!(
+            delivery,
+            rows,
+            id,
+            message_seq,
+            mesh_id,
+            mailbox,
+            of_member,
+            priority,
+            bytes,
+            wrapped_key,
+            state,
+        );
+        insert.execute(connection).await.map(drop)
     }
 
     async fn ends(connection: &mut AsyncPgConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
