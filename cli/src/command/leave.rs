@@ -50,7 +50,7 @@ pub(crate) async fn run(context: &Context, args: LeaveArgs) -> Result<(), CliErr
 async fn tell(mesh: &mut Mesh) -> Result<Vec<String>, CliError> {
     let trusted = mesh.trusted().await?;
     let me = mesh.member.public();
-    let told = trusted.roll.member(&me).map_or(0, |entry| entry.serial);
+    let told = super::member::told_serial(&trusted, me);
     let serial = mesh.file.read()?.next_serial(&Pin::Member(me), told);
     let removal =
         Removal::sign(mesh.id(), me, serial, &mesh.member).map_err(|error| CliError::failed(error.to_string()))?;

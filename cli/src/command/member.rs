@@ -7,8 +7,9 @@
 //! the others `{"memberId", "pubkey", "name", …}`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use protocol::identity::PublicKey;
 use protocol::trust::{MemberCert, Removal, Role, RollEntry, Standing};
-use protocol::wire::{MemberRemove, MemberSet};
+use protocol::wire::{MemberEntry, MemberRemove, MemberSet};
 use serde_json::{Value, json};
 
 use super::Context;
@@ -137,7 +138,7 @@ fn document(entry: &RollEntry, trusted: &Trusted) -> Value {
 
 async fn remove(context: &Context, mesh: &mut Mesh, trusted: &Trusted, name: &str) -> Result<(), CliError> {
     let entry = find_member(name, trusted)?;
-    let serial = mesh.file.read()?.next_serial(&Pin::Member(entry.pubkey), entry.serial);
+    let serial = mesh.file.read()?.next_serial(&Pin::Member(entry.pubkey), told_serial(trusted, entry.pubkey));
     let removal = Removal::sign(mesh.id(), entry.pubkey, serial, &mesh.issuer()?)
         .map_err(|error| CliError::failed(error.to_string()))?;
     trusted.roll.check_removal(entry.pubkey, &removal).map_err(|_| not_allowed("put this member out"))?;
@@ -161,7 +162,7 @@ async fn set(context: &Context, mesh: &mut Mesh, trusted: &Trusted, name: &str, 
     if entry.standing == Standing::Verified(Role::Owner) && entry.pubkey == trusted.roll.owner() {
         return Err(CliError::refused("the owner's own key needs nobody's word, and keeps its role"));
     }
-    let serial = mesh.file.read()?.next_serial(&Pin::Member(entry.pubkey), entry.serial);
+    let serial = mesh.file.read()?.next_serial(&Pin::Member(entry.pubkey), told_serial(trusted, entry.pubkey));
     let certificate = MemberCert::signed(mesh.id(), entry.pubkey, role, serial, &mesh.issuer()?)
         .map_err(|error| CliError::failed(error.to_string()))?;
     trusted
@@ -174,6 +175,16 @@ async fn set(context: &Context, mesh: &mut Mesh, trusted: &Trusted, name: &str, 
     context.printer.confirm(&document, |_| {
         format!("{} is a verified {role} now. Its key: {}", label(&entry.name, &entry.pubkey), entry.pubkey)
     })
+}
+
+/// The highest serial that the broker has of a member. Statements that do not count have one too, and it compares with all.
+pub(super) fn told_serial(trusted: &Trusted, member: PublicKey) -> u64 {
+    let told = trusted.list.members.iter().filter(|entry| entry.pubkey == member);
+    let serials = |entry: &MemberEntry| {
+        let certificate = entry.certificate.as_ref().map(MemberCert::serial);
+        certificate.max(entry.removal.as_ref().map(|removal| removal.serial))
+    };
+    told.filter_map(serials).max().unwrap_or(0)
 }
 
 /// Said before the broker is asked: others would not believe the statement.

@@ -1,7 +1,7 @@
 //! Sending: sealed, kept in the outbox, sent, and answered.
 
 use protocol::identity::PublicKey;
-use protocol::mail::{Letter, SealError};
+use protocol::mail::{Letter, SealError, sign_again};
 use protocol::wire::{Ack, Peer, Priority, Send, SendFault, Skipped};
 use zeroize::Zeroizing;
 
@@ -187,13 +187,21 @@ async fn deliver(mesh: &mut Mesh, message: &Send) -> Result<Ack, CliError> {
     })
 }
 
+/// Whether the answer is one: the broker may have taken the message without being able to say so.
 fn is_settled(answer: &Result<Ack, ClientError>) -> bool {
-    !matches!(answer, Err(ClientError::Lost(_) | ClientError::TimedOut { .. } | ClientError::Connect { .. }))
+    match answer {
+        Ok(ack) => ack.code != Some(SendFault::NotStored),
+        Err(ClientError::Lost(_) | ClientError::TimedOut { .. } | ClientError::Connect { .. }) => false,
+        Err(_) => true,
+    }
 }
 
 /// Sends again what was sent and not answered. A connection that breaks leaves the rest for the next time.
 pub(crate) async fn resend(mesh: &mut Mesh, printer: Printer) -> Result<(), CliError> {
-    for held in mesh.file.read()?.unanswered(age::now_ms()) {
+    for mut held in mesh.file.read()?.unanswered(age::now_ms()) {
+        // The certificate that goes along is of now, and so must be what it vouches for.
+        sign_again(&mut held.message, mesh.id(), age::now_ms(), &mesh.session)
+            .map_err(|error| CliError::failed(error.to_string()))?;
         let answer = mesh.client.request(&held.message, ANSWER_TIMEOUT).await;
         if !is_settled(&answer) {
             return answer.map(drop).map_err(CliError::from);
@@ -240,9 +248,11 @@ const fn meaning(fault: SendFault) -> (Kind, &'static str, &'static str) {
         SendFault::QueueFull => (Kind::Refused, "too many messages wait in this mesh", "some have to be read first"),
         SendFault::Rate => (Kind::Refused, "you send faster than you may", "try again in a moment"),
         SendFault::TooLarge => (Kind::Refused, "it is larger than a mailbox takes", "send less"),
-        SendFault::NotStored => {
-            (Kind::Failed, "the broker could not store it", "try again; the broker's log says more")
-        }
+        SendFault::NotStored => (
+            Kind::Failed,
+            "the broker could not store it",
+            "it is kept, and goes out again with the next send or inbox",
+        ),
     }
 }
 

@@ -20,7 +20,7 @@ mod tests;
 use sha2::{Digest as _, Sha256};
 
 pub use open::{Authenticity, Nonces, Opened, Reader, Suspicion, Unreadable, is_direct, open};
-pub use seal::{Letter, SealError, SealedGroup, seal_group};
+pub use seal::{Letter, SealError, SealedGroup, seal_group, sign_again};
 
 use crate::identity::{PublicKey, SessionKey, Signature, TrustError, signed_text};
 

@@ -24,6 +24,28 @@ pub enum SealError {
     Trust(#[from] TrustError),
 }
 
+/// Signs a sealed message anew, at another time: one that goes out again later must fit the certificate that its sender
+/// shows by then. Nothing of what is sealed changes; a message without `e2e` is left as it is.
+///
+/// # Errors
+/// [`SealError::Trust`].
+pub fn sign_again(message: &mut Send, mesh_id: &str, ts: u64, session: &SessionKey) -> Result<(), SealError> {
+    let Some(e2e) = &mut message.e2e else { return Ok(()) };
+    // What is no base64 was never sealed here.
+    let ciphertext = BASE64.decode(&message.ciphertext).unwrap_or_default();
+    let claim = MessageClaim {
+        mesh_id,
+        target: &message.target_spec,
+        id: &e2e.id,
+        ts,
+        nonce: &message.nonce,
+        ciphertext: &ciphertext,
+    };
+    let sig = claim.sign(session)?;
+    (e2e.ts, e2e.sig) = (ts, sig);
+    Ok(())
+}
+
 /// A message's text, sealed for several members.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedGroup {

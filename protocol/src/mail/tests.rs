@@ -314,3 +314,27 @@ proptest! {
         prop_assert!(is_direct(&word.to_lowercase()) || word.len() != 64 || word.starts_with(['@', '*']));
     }
 }
+
+#[test]
+fn what_goes_out_again_is_signed_for_its_new_time_and_sealed_as_it_was() {
+    let (session, other) = (SigningKey::from_seed(&[1; 32]), SigningKey::from_seed(&[2; 32]));
+    let target = other.public();
+    let nonce = [5; 24];
+    let letter = Letter { mesh_id: "mesh1", id: "m-1", ts: 10, priority: Priority::Next, nonce: &nonce, text: "hi" };
+    let first = letter.direct(&target, &session).unwrap();
+    let mut again = first.clone();
+    sign_again(&mut again, "mesh1", 99, &session).unwrap();
+    assert_eq!((&again.nonce, &again.ciphertext, &again.id), (&first.nonce, &first.ciphertext, &first.id));
+    let e2e = again.e2e.unwrap();
+    let ciphertext = BASE64.decode(&again.ciphertext).unwrap();
+    let claim = MessageClaim {
+        mesh_id: "mesh1",
+        target: &again.target_spec,
+        id: "m-1",
+        ts: 99,
+        nonce: &again.nonce,
+        ciphertext: &ciphertext,
+    };
+    assert_eq!((e2e.ts, claim.verify(&session.public(), &e2e.sig)), (99, Ok(())));
+    assert_ne!(Some(e2e.sig), first.e2e.map(|e2e| e2e.sig));
+}
