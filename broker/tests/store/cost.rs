@@ -1,11 +1,11 @@
-//! What a message costs: run by hand, in a release build, with `--ignored --nocapture`.
+//! What messages, broadcasts and joins cost: run by hand, in a release build, with `--ignored --nocapture`.
 
 use std::time::{Duration, Instant};
 
 use broker::store::{Document, Entry, NewMessage, Verdict};
 use nix::sys::resource::{UsageWho, getrusage};
 
-use super::mail::{delivery, ended, entry, named};
+use super::mail::{delivery, ended, entry, hello, message, named, session};
 use super::{Backend, NOW, fixture};
 
 /// Messages that are measured, in batches of [`BATCH`]; each batch ends the deliveries of the one before.
@@ -13,6 +13,12 @@ const MESSAGES: usize = 10_000;
 const BATCH: usize = 256;
 /// Characters of a body: some 150 bytes sealed, and some 700.
 const BODIES: [usize; 2] = [200, 1_000];
+
+/// Broadcasts that are measured, one a batch, each to so many.
+const BROADCASTS: usize = 100;
+const RECIPIENTS: usize = 99;
+/// Sessions that come at once.
+const JOINS: usize = 1_000;
 
 /// What this process has used of the processor so far, in user and system mode.
 fn used() -> Duration {
@@ -61,6 +67,52 @@ async fn measure(backend: Backend, characters: usize) {
         each(cpu),
         each(wall)
     );
+}
+
+async fn measure_broadcasts(backend: Backend) {
+    let fixture = fixture(backend).await;
+    let (store, first) = (&fixture.store, &fixture.first);
+    let mut all: Vec<Duration> = Vec::new();
+    for _ in 0..BROADCASTS {
+        let to_all = (0..RECIPIENTS).map(|place| delivery(store, &format!("{place:064}"))).collect();
+        let entries = vec![entry(message(store, first, "to all"), to_all)];
+        let began = Instant::now();
+        let verdicts = store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+        all.push(began.elapsed());
+        assert_eq!(verdicts, [Verdict::Stored]);
+    }
+    all.sort_unstable();
+    println!(
+        "{backend:?}, a broadcast to {RECIPIENTS}: {:.2?} (median), {:.2?} (longest)",
+        all[all.len() / 2],
+        all[all.len() - 1]
+    );
+}
+
+async fn measure_joins(backend: Backend) {
+    let fixture = fixture(backend).await;
+    let (store, first) = (&fixture.store, &fixture.first);
+    for time in ["first", "second"] {
+        let come = |place| hello(&format!("{time} {place}"), session(first, &format!("{place:064}")));
+        let entries = (0..JOINS).map(come).collect();
+        let began = Instant::now();
+        store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+        println!("{backend:?}, {JOINS} sessions come for the {time} time: {:.1?}", began.elapsed());
+    }
+}
+
+#[actix_rt::test]
+#[ignore = "measures; run by hand"]
+async fn what_broadcasts_and_joins_cost_on_sqlite() {
+    measure_broadcasts(Backend::Sqlite).await;
+    measure_joins(Backend::Sqlite).await;
+}
+
+#[actix_rt::test]
+#[ignore = "measures; run by hand"]
+async fn what_broadcasts_and_joins_cost_on_postgres() {
+    measure_broadcasts(Backend::Postgres).await;
+    measure_joins(Backend::Postgres).await;
 }
 
 #[actix_rt::test]
