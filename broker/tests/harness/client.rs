@@ -128,6 +128,11 @@ impl Client {
         pushes.map(|frame| frame["event"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Whether a peer's message is among the frames that were set aside.
+    pub(crate) fn has_message(&self) -> bool {
+        self.aside.iter().any(|frame| frame["type"] == "push" && frame["subtype"].is_null())
+    }
+
     /// Sends a request; returns its id.
     pub(crate) async fn request(&mut self, mut message: Value) -> String {
         self.last_id += 1;

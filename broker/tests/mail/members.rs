@@ -26,8 +26,14 @@ fn invite(broker: &Broker, role: Role, signer: Who) -> Invite {
 }
 
 fn made_known(invite: &Invite, uses: u32) -> Value {
+    made_known_as(invite, &invite.role, uses)
+}
+
+/// Made known with a role and an end that the broker takes, whatever the invite says.
+fn made_known_as(invite: &Invite, role: &str, uses: u32) -> Value {
     let digest = hex::encode(Sha256::digest(invite.token().as_bytes()));
-    json!({ "type": "invite_create", "tokenSha256": digest, "role": invite.role, "uses": uses, "expiresAt": invite.expires_at })
+    let expires_at = now_ms() / 1_000 + 3_600;
+    json!({ "type": "invite_create", "tokenSha256": digest, "role": role, "uses": uses, "expiresAt": expires_at })
 }
 
 fn request(invite: &Invite, who: Who) -> Value {
@@ -54,12 +60,15 @@ async fn h29_an_invite_lets_in_whom_it_was_made_for_and_no_more() {
         let mut altered = serde_json::to_value(&invite).unwrap();
         altered[spoil.0] = spoil.1.clone();
         let altered: Invite = serde_json::from_value(altered).unwrap();
+        // Whoever may make invites known may not make them up: the owner has not signed this one.
+        ada.ask(made_known_as(&altered, "member", 1)).await;
         assert_eq!(joined(&broker, &request(&altered, NEW)).await["ok"], false, "{}", spoil.0);
         let mut mixed = request(&invite, NEW);
         mixed["invite_payload"] = serde_json::to_value(&altered).unwrap();
         assert_eq!(joined(&broker, &mixed).await["ok"], false, "token and payload differ: {}", spoil.0);
     }
     let forged = self::invite(&broker, Role::Member, MEMBER);
+    assert_eq!(ada.ask(made_known(&forged, 1)).await["type"], "invite_result");
     assert_eq!(joined(&broker, &request(&forged, NEW)).await["ok"], false);
     let first = joined(&broker, &request(&invite, NEW)).await;
     assert_eq!(first["ok"], true, "{first}");

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn h30_the_closest_names_are_shown() {
-        let names = ["Anna", "Ben", "ana", "Anastasia", "ana"];
+        let names = ["Anastasia", "Ben", "ana", "Anna", "ana"];
         assert_eq!(closest("anna", names.into_iter()), ["Anna", "ana", "Anastasia"]);
         assert!(closest("zzz", names.into_iter()).is_empty());
     }
