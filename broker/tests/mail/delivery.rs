@@ -98,9 +98,7 @@ async fn h31_an_old_clients_pong_says_that_a_message_arrived() {
     // It reads the push, and its library answers the ping behind it while it waits for the next frame.
     ben.message().await;
     ben.ask(json!({ "type": "mesh_info" })).await;
-    let arrived = async {
-        while ben.ask(json!({ "type": "mesh_info" })).await["queued"] != 0 {}
-    };
+    let arrived = async { while ben.ask(json!({ "type": "mesh_info" })).await["queued"] != 0 {} };
     tokio::time::timeout(crate::harness::SOON, arrived).await.expect("the pong says so soon");
     drop(ben);
     let (mut ben, _) = Client::join_with(&broker, old()).await;
