@@ -215,7 +215,15 @@ fn h31_what_was_not_answered_goes_out_again_under_the_same_id() {
     config["meshes"][0]["brokerUrl"] = json!(well.url);
     home.write_config(&config.to_string());
     home.run(&["inbox"]).exits(0).says("no messages");
-    assert_eq!(well.next("send"), lost, "the same bytes");
+    // Signed for the time at which it goes out, as the certificate is that goes along; all else is as it was.
+    let sealed = |mut message: Value| {
+        message["e2e"]["ts"].take();
+        message["e2e"]["sig"].take();
+        message
+    };
+    let again = well.next("send");
+    assert!(again["e2e"]["ts"].as_u64() >= lost["e2e"]["ts"].as_u64());
+    assert_eq!(sealed(again), sealed(lost), "the same bytes");
     assert_eq!(home.session()["outbox"], json!([]));
 }
 

@@ -257,8 +257,8 @@ impl Store {
     /// that was removed without; an unsigned one has no serial to keep.
     ///
     /// # Errors
-    /// [`StoreError::Superseded`] when there is a `removal` and `serial` is not higher than that of every statement
-    /// before.
+    /// [`StoreError::Superseded`] when there is a `removal` and `serial` is lower than that of a certificate before, or
+    /// not higher than that of a removal before.
     pub async fn remove_member(
         &self,
         mesh: &MeshId,
@@ -273,7 +273,9 @@ impl Store {
             let this = member::table.find(&id).filter(member::mesh_id.eq(&mesh));
             let found: Option<Member> = this.select(Member::as_select()).first(conn).await.optional()?;
             let Some(row) = found else { return Ok(false) };
-            if removal.is_some() && serial < row.serial {
+            // Of one serial a removal wins over a certificate, and the first removal over another.
+            let least = if row.removal.is_some() { row.serial.saturating_add(1) } else { row.serial };
+            if removal.is_some() && serial < least {
                 return Err(StoreError::superseded("statement", id));
             }
             let serial = if removal.is_some() { serial } else { row.serial };
