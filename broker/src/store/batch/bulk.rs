@@ -10,7 +10,7 @@ use diesel::prelude::*;
 
 use super::plan::{End, Rows};
 use super::steps::said_key;
-use crate::store::message::{NewDeliveryRow, StoredMessage};
+use crate::store::message::{DeliveryState, NewDeliveryRow, StoredMessage};
 use crate::store::schema::{delivery, message};
 
 /// Rows that one statement takes: what it takes along stays far from what PostgreSQL reads at once.
@@ -74,7 +74,8 @@ pub(super) mod on_sqlite {
     fn ends(connection: &mut SqliteConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
         for (end, ids) in ends {
             for ids in chunks(ids) {
-                let these = delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::ended_at.is_null());
+                let these =
+                    delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::state.eq(DeliveryState::Pending));
                 let state =
                     (delivery::state.eq(end.state), delivery::reason.eq(&end.reason), delivery::ended_at.eq(end.at));
                 diesel::update(these).set(state).execute(connection)?;
@@ -172,8 +173,10 @@ pub(super) mod on_postgres {
 
     async fn ends(connection: &mut AsyncPgConnection, ends: BTreeMap<End, Vec<i64>>) -> QueryResult<()> {
         for (end, ids) in ends {
-            // One value, however many there are.
-            let these = delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::ended_at.is_null());
+            // One value, however many there are. By their state: `ended_at IS NULL` would let the planner walk through all that
+            // waits, in place of the few that are named.
+            let these =
+                delivery::table.filter(delivery::id.eq_any(ids)).filter(delivery::state.eq(DeliveryState::Pending));
             let state = (delivery::state.eq(end.state), delivery::reason.eq(end.reason), delivery::ended_at.eq(end.at));
             diesel::update(these).set(state).execute(connection).await?;
         }
