@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Http, auth};
+use super::{Http, Refused, auth};
 use crate::store::{NewMember, Role, StoreError, UtcMs};
 
 /// Largest request.
@@ -26,8 +26,6 @@ struct Join {
     #[serde(default)]
     certificate: Option<MemberCert>,
 }
-
-struct Refused(StatusCode, &'static str, String);
 
 fn refuse(code: &'static str, words: impl Into<String>) -> Refused {
     Refused(StatusCode::BAD_REQUEST, code, words.into())
@@ -53,9 +51,7 @@ fn answer(joined: Result<(String, bool), Refused>) -> HttpResponse {
     match joined {
         Ok((member, true)) => HttpResponse::Ok().json(json!({ "ok": true, "memberId": member, "alreadyMember": true })),
         Ok((member, false)) => HttpResponse::Ok().json(json!({ "ok": true, "memberId": member })),
-        Err(Refused(status, code, words)) => {
-            HttpResponse::build(status).json(json!({ "ok": false, "error": words, "code": code }))
-        }
+        Err(refused) => refused.response(),
     }
 }
 

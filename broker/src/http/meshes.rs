@@ -11,7 +11,7 @@ use protocol::validate;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Http, auth};
+use super::{Http, Refused, auth};
 use crate::store::{MeshId, NewMesh, StoreError};
 
 /// Largest request.
@@ -33,8 +33,6 @@ struct Create {
     certificate: Option<MemberCert>,
 }
 
-struct Refused(StatusCode, &'static str, String);
-
 /// `POST /meshes`.
 pub(super) async fn create(request: HttpRequest, mut payload: web::Payload, http: web::Data<Http>) -> HttpResponse {
     if let Some(refused) = auth::operator(&request, &http) {
@@ -50,9 +48,7 @@ pub(super) async fn create(request: HttpRequest, mut payload: web::Payload, http
     };
     match created {
         Ok((mesh, member)) => HttpResponse::Ok().json(json!({ "ok": true, "meshId": mesh, "memberId": member })),
-        Err(Refused(status, code, words)) => {
-            HttpResponse::build(status).json(json!({ "ok": false, "error": words, "code": code }))
-        }
+        Err(refused) => refused.response(),
     }
 }
 

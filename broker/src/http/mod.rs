@@ -19,9 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
-use actix_web::web;
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
 use futures_util::StreamExt as _;
 use protocol::SecretString;
+use serde_json::json;
 use supervision::Registry;
 
 use crate::mesh::Meshes;
@@ -80,6 +82,16 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/meshes", web::post().to(meshes::create))
         .route("/metrics", web::get().to(metrics::metrics))
         .route("/ws", web::get().to(session::upgrade));
+}
+
+/// Why a `POST` was not carried out: status, code for a program, words for a person.
+struct Refused(StatusCode, &'static str, String);
+
+impl Refused {
+    fn response(self) -> HttpResponse {
+        let Self(status, code, words) = self;
+        HttpResponse::build(status).json(json!({ "ok": false, "error": words, "code": code }))
+    }
 }
 
 /// A request's body of at most `max` bytes.

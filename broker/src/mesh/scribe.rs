@@ -86,12 +86,6 @@ impl Scribe {
             let _ = settled.await;
         }
     }
-
-    /// Entries that wait.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        MAX_WAITING - self.jobs.capacity()
-    }
 }
 
 /// The receiver, given back whatever ends the writer.
@@ -144,8 +138,8 @@ pub(super) async fn run(mesh: Arc<MeshContext>, life: Life) -> ExitReason {
     }
 }
 
-/// Takes what is there beside what is left of before, and waits a little for more while nobody waits for any of it. Safe to drop: what was taken is in
-/// `jobs`.
+/// Takes what is there beside what is left of before, and waits a little for more while nobody waits for any of it. Safe
+/// to drop: what was taken is in `jobs`.
 async fn gather(unread: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
     let is_lazy = |job: &Job| matches!(job, Job::Write { token: None, .. });
     if jobs.is_empty() {

@@ -21,7 +21,7 @@ use super::outlet::{Out, PortOutlet};
 use crate::http::Http;
 use crate::mesh::actor::{Acked, Enter, Fresh, Leave, Ponged};
 use crate::mesh::admission::{self, Admitted, Refusal};
-use crate::mesh::peer::{self, Ask, Outlet, PeerActor, Presence, Seated, Wanted, reply};
+use crate::mesh::peer::{self, Administer, Ask, Outlet, PeerActor, Presence, Seated, Wanted, reply};
 use crate::mesh::roster::{Restored, Say};
 use crate::mesh::{MeshContext, scope::Verb};
 use crate::metrics::{HelloEnd, Limit};
@@ -298,6 +298,7 @@ fn ack(http: &Http, mesh: &MeshContext, presence: &Presence, restored: Option<&R
 /// What a message asks of the session's actor; none of those that never come here.
 fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
     let say = |say, session, always| Some(Wanted::Say { say, session, always });
+    let administer = |wanted| Some(Wanted::Administer(wanted));
     match message {
         ClientMessage::McpDeploy(deploy) => Some(Wanted::Deploy(deploy)),
         ClientMessage::McpUndeploy(named) => Some(Wanted::Undeploy(named.server_name)),
@@ -316,13 +317,13 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::MessageStatus(wanted) => Some(Wanted::MessageStatus(wanted.message_id)),
         ClientMessage::MeshInfo => Some(Wanted::Info),
         ClientMessage::ListMembers => Some(Wanted::ListMembers),
-        ClientMessage::MemberSet(set) => Some(Wanted::SetMember(set)),
-        ClientMessage::MemberRemove(remove) => Some(Wanted::RemoveMember(remove)),
-        ClientMessage::GroupSet(set) => Some(Wanted::SetGroup(set)),
-        ClientMessage::InviteCreate(new) => Some(Wanted::CreateInvite(new)),
-        ClientMessage::InviteList => Some(Wanted::ListInvites),
-        ClientMessage::InviteRevoke(revoke) => Some(Wanted::RevokeInvite(revoke)),
-        ClientMessage::MeshSet(set) => Some(Wanted::SetMesh(set)),
+        ClientMessage::MemberSet(set) => administer(Administer::SetMember(set)),
+        ClientMessage::MemberRemove(remove) => administer(Administer::RemoveMember(remove)),
+        ClientMessage::GroupSet(set) => administer(Administer::SetGroup(set)),
+        ClientMessage::InviteCreate(new) => administer(Administer::CreateInvite(new)),
+        ClientMessage::InviteList => administer(Administer::ListInvites),
+        ClientMessage::InviteRevoke(revoke) => administer(Administer::RevokeInvite(revoke)),
+        ClientMessage::MeshSet(set) => administer(Administer::SetMesh(set)),
         ClientMessage::Hello(_)
         | ClientMessage::Send(_)
         | ClientMessage::ClientAck(_)

@@ -68,8 +68,9 @@ impl MeshActor {
             HelloVerdict::Entered { before, of_id } => {
                 // One that was away for so long that only the store remembers it.
                 let old = before.or(of_id).filter(|_| restored.is_none());
-                if let Some(old) = old.and_then(|row| recall::session(*row, self.now()).ok()) {
-                    (session, restored) = restored_from(session, &old);
+                let old = old.and_then(|row| recall::session(*row, self.now()).ok());
+                if let Some(old) = old.filter(|old| old.kind == session.kind) {
+                    restored = Some(session.take_back(&old));
                 }
                 None
             }
@@ -174,28 +175,6 @@ fn session_of(presence: &Presence, now: UtcMs) -> Session {
         first_seen: now,
         last_seen: now,
     }
-}
-
-/// What only the store remembered.
-fn restored_from(mut session: Session, old: &Session) -> (Session, Option<Restored>) {
-    if old.kind != session.kind {
-        return (session, None);
-    }
-    if session.groups.is_empty() {
-        session.groups.clone_from(&old.groups);
-    }
-    session.summary.clone_from(&old.summary);
-    session.profile.clone_from(&old.profile);
-    session.stats.clone_from(&old.stats);
-    session.visible = old.visible;
-    session.first_seen = old.first_seen;
-    let restored = Restored {
-        summary: old.summary.clone(),
-        last_seen: old.last_seen,
-        groups: old.groups.clone(),
-        stats: old.stats.clone(),
-    };
-    (session, Some(restored))
 }
 
 impl Handler<Enter> for MeshActor {

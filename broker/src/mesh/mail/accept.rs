@@ -122,10 +122,4 @@ impl Mail {
     pub(super) fn forget_full_buckets(&mut self, now: UtcMs) {
         self.buckets.retain(|_, bucket| !bucket.is_full(now));
     }
-
-    /// The mailbox is whose.
-    #[must_use]
-    pub fn owner_kind(&self, mailbox: &Address) -> Option<Of> {
-        self.boxes.get(mailbox).map(|held| held.of)
-    }
 }

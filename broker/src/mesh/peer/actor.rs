@@ -8,12 +8,12 @@ use std::time::Duration;
 use actix::prelude::*;
 use protocol::link::{LogLine, LogStream};
 use protocol::wire::{
-    Ack, CatalogEntry, ErrorCode, GroupSet, InviteCreate, InviteRevoke, McpCatalogResult, McpDeploy, McpLogs,
-    McpLogsResult, McpSchema, McpSchemaResult, MemberRemove, MemberSet, MeshSet, PeersList, ReadInbox, ServerMessage,
+    Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpLogs, McpLogsResult, McpSchema, McpSchemaResult,
+    PeersList, ReadInbox, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
-use super::{Outlet, Presence, admin, deploy, mail, reply};
+use super::{Administer, Outlet, Presence, admin, deploy, mail, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
 use crate::mesh::roster::Say;
@@ -110,20 +110,8 @@ pub enum Wanted {
     Info,
     /// Who belongs to the mesh.
     ListMembers,
-    /// A member's certificate.
-    SetMember(Box<MemberSet>),
-    /// A member goes.
-    RemoveMember(MemberRemove),
-    /// Who belongs to a group.
-    SetGroup(GroupSet),
-    /// An invite is made known.
-    CreateInvite(InviteCreate),
-    /// The mesh's invites.
-    ListInvites,
-    /// An invite is taken back.
-    RevokeInvite(InviteRevoke),
-    /// The mesh's settings.
-    SetMesh(MeshSet),
+    /// What admins change.
+    Administer(Administer),
 }
 
 impl PeerActor {
@@ -290,26 +278,26 @@ impl PeerActor {
 
     fn list_peers(&self, req_id: Option<String>, ctx: &mut Context<Self>) {
         let viewer = self.presence.member.clone();
-        let (slot, outlet) = (self.mesh.presence.clone(), Arc::clone(&self.outlet));
+        let slot = self.mesh.presence.clone();
         let listed = async move {
-            outlet.send(match slot.call(ListPresent { viewer }, MESH_WITHIN).await {
+            match slot.call(ListPresent { viewer }, MESH_WITHIN).await {
                 Ok(peers) => reply::frame(ServerMessage::PeersList(PeersList { peers }), req_id.as_deref()),
                 Err(error) => reply::mesh_down(&error, req_id.as_deref()),
-            });
+            }
         };
-        self.carry_out(listed, ctx);
+        self.answer(listed, ctx);
     }
 
     fn info(&self, req_id: Option<String>, ctx: &mut Context<Self>) {
         let presence = Arc::clone(&self.presence.presence_id);
-        let (slot, outlet) = (self.mesh.presence.clone(), Arc::clone(&self.outlet));
+        let slot = self.mesh.presence.clone();
         let told = async move {
-            outlet.send(match slot.call(GetInfo { presence }, MESH_WITHIN).await {
+            match slot.call(GetInfo { presence }, MESH_WITHIN).await {
                 Ok(info) => reply::frame(ServerMessage::MeshInfoResult(Box::new(info)), req_id.as_deref()),
                 Err(error) => reply::mesh_down(&error, req_id.as_deref()),
-            });
+            }
         };
-        self.carry_out(told, ctx);
+        self.answer(told, ctx);
     }
 
     fn say(&self, say: Say, session: Option<String>, always: bool, req_id: Option<String>, ctx: &mut Context<Self>) {
@@ -349,7 +337,7 @@ impl PeerActor {
         );
     }
 
-    fn administer(&self, wanted: admin::Wanted, req_id: Option<String>, ctx: &mut Context<Self>) {
+    fn administer(&self, wanted: Administer, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
         let outlet = Arc::clone(&self.outlet);
         let done = async move { admin::carry_out(&mesh, &presence, &outlet, wanted, req_id.as_deref()).await };
@@ -418,13 +406,7 @@ impl Handler<Ask> for PeerActor {
             Wanted::ListMembers => {
                 self.send(ServerMessage::MembersList(admin::members(&self.mesh)), req_id.as_deref());
             }
-            Wanted::SetMember(set) => self.administer(admin::Wanted::SetMember(set), req_id, ctx),
-            Wanted::RemoveMember(remove) => self.administer(admin::Wanted::RemoveMember(remove), req_id, ctx),
-            Wanted::SetGroup(set) => self.administer(admin::Wanted::SetGroup(set), req_id, ctx),
-            Wanted::CreateInvite(new) => self.administer(admin::Wanted::CreateInvite(new), req_id, ctx),
-            Wanted::ListInvites => self.administer(admin::Wanted::ListInvites, req_id, ctx),
-            Wanted::RevokeInvite(revoke) => self.administer(admin::Wanted::RevokeInvite(revoke), req_id, ctx),
-            Wanted::SetMesh(set) => self.administer(admin::Wanted::SetMesh(set), req_id, ctx),
+            Wanted::Administer(wanted) => self.administer(wanted, req_id, ctx),
         }
     }
 }

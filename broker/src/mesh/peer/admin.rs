@@ -28,14 +28,21 @@ const MAX_SERIAL_STEP: u64 = 1_000;
 /// What a message may wait: a minute to a month.
 const TTL_S: std::ops::RangeInclusive<u64> = 60..=30 * 24 * 3_600;
 
-/// What an admin can want.
-pub(super) enum Wanted {
+/// What admins change.
+pub enum Administer {
+    /// A member's certificate.
     SetMember(Box<MemberSet>),
+    /// A member goes.
     RemoveMember(MemberRemove),
+    /// Who belongs to a group.
     SetGroup(GroupSet),
+    /// An invite is made known.
     CreateInvite(InviteCreate),
+    /// The mesh's invites.
     ListInvites,
+    /// An invite is taken back.
     RevokeInvite(InviteRevoke),
+    /// The mesh's settings.
     SetMesh(MeshSet),
 }
 
@@ -46,17 +53,17 @@ pub(super) async fn carry_out(
     mesh: &Arc<MeshContext>,
     who: &Presence,
     outlet: &Arc<dyn Outlet>,
-    wanted: Wanted,
+    wanted: Administer,
     req_id: Option<&str>,
 ) {
     let done = match wanted {
-        Wanted::SetMember(set) => set_member(mesh, who, *set).await,
-        Wanted::RemoveMember(remove) => remove_member(mesh, who, remove).await,
-        Wanted::SetGroup(set) => set_group(mesh, who, set).await,
-        Wanted::CreateInvite(new) => create_invite(mesh, who, new).await,
-        Wanted::ListInvites => list_invites(mesh, who).await,
-        Wanted::RevokeInvite(revoke) => revoke_invite(mesh, who, &revoke).await,
-        Wanted::SetMesh(set) => set_mesh(mesh, who, set).await,
+        Administer::SetMember(set) => set_member(mesh, who, *set).await,
+        Administer::RemoveMember(remove) => remove_member(mesh, who, remove).await,
+        Administer::SetGroup(set) => set_group(mesh, who, set).await,
+        Administer::CreateInvite(new) => create_invite(mesh, who, new).await,
+        Administer::ListInvites => list_invites(mesh, who).await,
+        Administer::RevokeInvite(revoke) => revoke_invite(mesh, who, &revoke).await,
+        Administer::SetMesh(set) => set_mesh(mesh, who, set).await,
     };
     outlet.send(match done {
         Ok(message) => reply::frame(message, req_id),

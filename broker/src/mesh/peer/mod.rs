@@ -18,6 +18,7 @@ use protocol::wire::{Group, PeerType};
 use serde::{Deserialize, Serialize};
 
 pub use actor::{Ask, PeerActor, Seated, Wanted};
+pub use admin::Administer;
 pub use spec::child;
 
 use super::scope::Principal;

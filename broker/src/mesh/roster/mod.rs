@@ -106,6 +106,24 @@ impl Session {
         self.life != Life::Away
     }
 
+    /// Goes on with what an earlier life of it said; a hello that names groups has them, and no others.
+    pub fn take_back(&mut self, before: &Self) -> Restored {
+        if self.groups.is_empty() {
+            self.groups.clone_from(&before.groups);
+        }
+        self.summary.clone_from(&before.summary);
+        self.profile.clone_from(&before.profile);
+        self.stats.clone_from(&before.stats);
+        self.visible = before.visible;
+        self.first_seen = before.first_seen;
+        Restored {
+            summary: before.summary.clone(),
+            last_seen: before.last_seen,
+            groups: before.groups.clone(),
+            stats: before.stats.clone(),
+        }
+    }
+
     /// Its socket.
     #[must_use]
     pub fn presence(&self) -> Option<&PresenceId> {
@@ -188,12 +206,6 @@ impl Roster {
         self.sessions.get(address)
     }
 
-    /// The session of a socket.
-    #[must_use]
-    pub fn of(&self, presence: &PresenceId) -> Option<&Session> {
-        self.sessions.get(self.presences.get(presence)?)
-    }
-
     /// Sessions with a socket.
     #[must_use]
     pub fn live(&self) -> usize {
@@ -224,23 +236,10 @@ impl Roster {
             .get(&session.address)
             .or_else(|| self.sessions_of(&session.member).filter(same_id).max_by_key(|other| other.last_seen));
         let Some(before) = before.filter(|before| before.kind == session.kind) else { return (session, None) };
-        if session.groups.is_empty() {
-            session.groups.clone_from(&before.groups);
-        }
-        session.summary.clone_from(&before.summary);
-        session.profile.clone_from(&before.profile);
-        session.stats.clone_from(&before.stats);
-        session.visible = before.visible;
-        session.first_seen = before.first_seen;
         if before.is_present() {
             (session.status, session.status_at) = (before.status, before.status_at);
         }
-        let restored = Restored {
-            summary: before.summary.clone(),
-            last_seen: before.last_seen,
-            groups: before.groups.clone(),
-            stats: before.stats.clone(),
-        };
+        let restored = session.take_back(before);
         (session, Some(restored))
     }
 
