@@ -6,10 +6,14 @@ use std::sync::Arc;
 use super::Letter;
 use crate::store::UtcMs;
 
-/// Messages of a lane in memory.
-pub(super) const LANE_ITEMS: usize = 256;
+/// Messages of a lane in memory: a burst that its recipient keeps up with is never read from the store.
+const LANE_ITEMS: usize = 4_096;
+/// Bytes of a lane in memory; one message always fits.
+const LANE_BYTES: u64 = 2 * 1024 * 1024;
+/// Messages of one load.
+pub(super) const LOAD_ITEMS: usize = 256;
 /// Loads begin when so many or fewer are left.
-const LOAD_BELOW: usize = LANE_ITEMS / 2;
+const LOAD_BELOW: usize = LOAD_ITEMS / 2;
 
 /// A message of a lane.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(super) enum Step {
 #[derive(Debug, Default)]
 pub(super) struct Lane {
     pub(super) items: VecDeque<Item>,
+    /// What `items` count.
+    bytes: u64,
     /// The store has later ones than are here.
     more: bool,
     /// The highest message that was left to the store.
@@ -55,13 +61,23 @@ impl Lane {
     /// Takes a new message in, or leaves it to the store.
     pub(super) fn accept(&mut self, item: Item) {
         let seq = item.letter.seq;
-        if self.more || self.items.len() >= LANE_ITEMS {
+        if self.more || !self.has_room(item.letter.bytes) {
             self.more = true;
             self.left = self.left.max(seq);
         } else {
-            self.tail = seq;
-            self.items.push_back(item);
+            self.push(item);
         }
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        let fits = self.items.len() < LANE_ITEMS && self.bytes.saturating_add(bytes) <= LANE_BYTES;
+        self.items.is_empty() || fits
+    }
+
+    fn push(&mut self, item: Item) {
+        self.tail = item.letter.seq;
+        self.bytes = self.bytes.saturating_add(item.letter.bytes);
+        self.items.push_back(item);
     }
 
     pub(super) fn stored(&mut self, seq: i64) {
@@ -79,7 +95,9 @@ impl Lane {
 
     pub(super) fn remove_seq(&mut self, seq: i64) -> Option<Item> {
         let at = self.items.binary_search_by_key(&seq, |item| item.letter.seq).ok()?;
-        self.items.remove(at)
+        let item = self.items.remove(at)?;
+        self.bytes = self.bytes.saturating_sub(item.letter.bytes);
+        Some(item)
     }
 
     /// Whether nothing is left that could be pushed. What somebody else has just been sent is not counted.
@@ -109,8 +127,7 @@ impl Lane {
         for item in items {
             // Ended meanwhile, or here already: never twice.
             if item.letter.seq > self.tail {
-                self.tail = item.letter.seq;
-                self.items.push_back(item);
+                self.push(item);
             }
         }
         if full {

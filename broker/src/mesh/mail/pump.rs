@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use protocol::wire::Priority;
 
-use super::lane::{Item, LANE_ITEMS, Lane, Step};
+use super::lane::{Item, LOAD_ITEMS, Lane, Step};
 use super::mailbox::{Mailbox, Of};
 use super::socket::{Opened, Reading, Sent, Socket};
 use super::{Address, Fx, Letter, Loaded, Mail, PresenceId, RETRY_AFTER_MS, Wanted};
@@ -253,7 +253,7 @@ impl Mail {
         let Some(opening) = held.opening() else { return };
         for priority in Priority::ALL {
             let Some(after) = held.lane(priority).0.and_then(|lane| lane.begin_load(settled)) else { continue };
-            let limit = u32::try_from(LANE_ITEMS).unwrap_or(u32::MAX);
+            let limit = u32::try_from(LOAD_ITEMS).unwrap_or(u32::MAX);
             self.fx.push(Fx::Load(Wanted { mailbox, priority, after, limit, as_of: settled, opening }));
         }
     }
