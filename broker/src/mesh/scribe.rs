@@ -170,11 +170,11 @@ async fn settle(mesh: &Arc<MeshContext>, jobs: Vec<Job>) -> Vec<Job> {
     let mut telling = Telling { mesh: Arc::clone(mesh), tokens };
     let mut again = Vec::new();
     if !entries.is_empty() {
-        let own = telling.tokens.iter().zip(&entries).filter(|(token, _)| token.is_none());
-        let own: Vec<Entry> = own.map(|(_, entry)| entry.clone()).collect();
-        let written = mesh.store.write_batch(&mesh.id, entries, UtcMs::now()).await;
+        let entries: Arc<[Entry]> = entries.into();
+        let written = mesh.store.write_batch(&mesh.id, &entries, UtcMs::now()).await;
         if written.is_err() {
-            again = own.into_iter().map(|entry| Job::Write { token: None, entry }).collect();
+            let own = telling.tokens.iter().zip(&*entries).filter(|(token, _)| token.is_none());
+            again = own.map(|(_, entry)| Job::Write { token: None, entry: entry.clone() }).collect();
         }
         telling.tell(written).await;
     }

@@ -4,6 +4,7 @@
 //! text for identifiers and JSON, a 64-bit integer for a moment. A stored value that does not parse is
 //! an error of the query that read it, never a default.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -48,8 +49,8 @@ pub(super) fn storable<'a>(fields: impl IntoIterator<Item = (&'static str, &'a s
 }
 
 /// The text as every backend can store it, for words whose refusal would cost others theirs: a NUL becomes U+FFFD.
-pub(super) fn without_nul(text: String) -> String {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text }
+pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
 /// Stores a type with `as_str()` and `FromStr` as text, on any backend.

@@ -3,6 +3,8 @@
 //! **Contract.** Both are written by [`Store::write_batch`]. A delivery is pending until it ends, once: delivered,
 //! expired or dropped. The order of a mailbox is the message's number, which the broker gives.
 
+use std::borrow::Cow;
+
 use diesel::backend::Backend;
 use diesel::deserialize::{self, FromSql, FromSqlRow};
 use diesel::expression::AsExpression;
@@ -138,9 +140,8 @@ pub struct NewDelivery {
 }
 
 /// A message as it is kept.
-#[derive(Clone, PartialEq, Eq, Queryable, Selectable, Insertable)]
+#[derive(Clone, PartialEq, Eq, Queryable, Selectable)]
 #[diesel(table_name = message)]
-#[diesel(treat_none_as_default_value = false)]
 pub struct StoredMessage {
     /// Its number: its place in the order.
     pub seq: i64,
@@ -222,38 +223,63 @@ pub struct DeliveryRow {
     pub ended_at: Option<UtcMs>,
 }
 
+/// A message's row as it is written.
+#[derive(Insertable)]
+#[diesel(table_name = message)]
+#[diesel(treat_none_as_default_value = false)]
+pub(super) struct MessageRow<'a> {
+    pub(super) seq: i64,
+    pub(super) id: &'a MessageId,
+    pub(super) mesh_id: &'a MeshId,
+    pub(super) sender: Cow<'a, str>,
+    pub(super) sender_member: Option<&'a MemberId>,
+    pub(super) sender_session_id: Option<Cow<'a, str>>,
+    pub(super) client_id: Option<Cow<'a, str>>,
+    pub(super) digest: Option<Cow<'a, str>>,
+    pub(super) target: Cow<'a, str>,
+    pub(super) priority: i16,
+    pub(super) nonce: Cow<'a, str>,
+    pub(super) ciphertext: Cow<'a, str>,
+    pub(super) extra: Option<&'a Document>,
+    pub(super) ack: &'a Document,
+    pub(super) created_at: UtcMs,
+    pub(super) expires_at: UtcMs,
+}
+
+/// A delivery's row as it is written.
 #[derive(Insertable)]
 #[diesel(table_name = delivery)]
 #[diesel(treat_none_as_default_value = false)]
-pub(super) struct NewDeliveryRow {
+pub(super) struct NewDeliveryRow<'a> {
     pub(super) id: i64,
     pub(super) message_seq: i64,
-    pub(super) mesh_id: MeshId,
-    pub(super) mailbox: String,
+    pub(super) mesh_id: &'a MeshId,
+    pub(super) mailbox: Cow<'a, str>,
     pub(super) of_member: bool,
     pub(super) priority: i16,
     pub(super) bytes: i32,
-    pub(super) wrapped_key: Option<String>,
+    pub(super) wrapped_key: Option<Cow<'a, str>>,
     pub(super) state: DeliveryState,
 }
 
 impl NewMessage {
-    pub(super) fn stored(self, mesh: &MeshId) -> StoredMessage {
-        StoredMessage {
+    pub(super) fn row<'a>(&'a self, mesh: &'a MeshId) -> MessageRow<'a> {
+        let word = |text: &'a Option<String>| text.as_deref().map(without_nul);
+        MessageRow {
             seq: self.seq,
-            id: self.id,
-            mesh_id: mesh.clone(),
-            sender: without_nul(self.sender),
-            sender_member: self.sender_member,
-            sender_session_id: self.sender_session_id.map(without_nul),
-            client_id: self.client_id.map(without_nul),
-            digest: self.digest.map(without_nul),
-            target: without_nul(self.target),
+            id: &self.id,
+            mesh_id: mesh,
+            sender: without_nul(&self.sender),
+            sender_member: self.sender_member.as_ref(),
+            sender_session_id: word(&self.sender_session_id),
+            client_id: word(&self.client_id),
+            digest: word(&self.digest),
+            target: without_nul(&self.target),
             priority: self.priority,
-            nonce: without_nul(self.nonce),
-            ciphertext: without_nul(self.ciphertext),
-            extra: self.extra,
-            ack: self.ack,
+            nonce: without_nul(&self.nonce),
+            ciphertext: without_nul(&self.ciphertext),
+            extra: self.extra.as_ref(),
+            ack: &self.ack,
             created_at: self.created_at,
             expires_at: self.expires_at,
         }
@@ -261,16 +287,16 @@ impl NewMessage {
 }
 
 impl NewDelivery {
-    pub(super) fn of(self, message: &StoredMessage) -> NewDeliveryRow {
+    pub(super) fn row<'a>(&'a self, message: &NewMessage, mesh: &'a MeshId) -> NewDeliveryRow<'a> {
         NewDeliveryRow {
             id: self.id,
             message_seq: message.seq,
-            mesh_id: message.mesh_id.clone(),
-            mailbox: without_nul(self.mailbox),
+            mesh_id: mesh,
+            mailbox: without_nul(&self.mailbox),
             of_member: self.of_member,
             priority: message.priority,
             bytes: self.bytes,
-            wrapped_key: self.wrapped_key.map(without_nul),
+            wrapped_key: self.wrapped_key.as_deref().map(without_nul),
             state: DeliveryState::Pending,
         }
     }

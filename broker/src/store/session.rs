@@ -105,10 +105,10 @@ impl Session {
     /// As every backend can store it.
     pub(super) fn stored(self) -> Self {
         Self {
-            pubkey: without_nul(self.pubkey),
-            session_id: without_nul(self.session_id),
-            display_name: without_nul(self.display_name),
-            summary: self.summary.map(without_nul),
+            pubkey: without_nul(&self.pubkey).into_owned(),
+            session_id: without_nul(&self.session_id).into_owned(),
+            display_name: without_nul(&self.display_name).into_owned(),
+            summary: self.summary.map(|words| without_nul(&words).into_owned()),
             ..self
         }
     }

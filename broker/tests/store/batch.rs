@@ -1,5 +1,7 @@
 //! A batch: who comes, what is said, what ends, all at the cost of one commit.
 
+use std::sync::Arc;
+
 use broker::store::{
     DeliveryEnd, DeliveryState, Entry, HelloVerdict, MAX_BATCH_ENTRIES, MessageId, NewMessage, Session, Store,
     StoreError, Verdict,
@@ -37,7 +39,7 @@ async fn verdicts_stand_in_the_order_of_the_entries(backend: Backend) {
         hello("h", session(first, "a")),
         entry(message(store, first, "2"), vec![delivery(store, "b")]),
     ];
-    let verdicts = store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+    let verdicts = store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap();
     let [Verdict::Done, Verdict::Stored, came, again, Verdict::Done, replayed, Verdict::Stored] = &verdicts[..] else {
         panic!("{verdicts:?}")
     };
@@ -50,10 +52,13 @@ async fn verdicts_stand_in_the_order_of_the_entries(backend: Backend) {
 async fn a_batch_has_a_bound_and_may_be_empty(backend: Backend) {
     let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
-    assert_eq!(store.write_batch(mesh, Vec::new(), NOW).await.unwrap(), []);
+    assert_eq!(store.write_batch(mesh, &Arc::from([]), NOW).await.unwrap(), []);
     let many = vec![ended(Vec::new()); MAX_BATCH_ENTRIES];
-    assert_eq!(store.write_batch(mesh, many.clone(), NOW).await.unwrap(), vec![Verdict::Done; MAX_BATCH_ENTRIES]);
-    let error = store.write_batch(mesh, [many, vec![ended(Vec::new())]].concat(), NOW).await.unwrap_err();
+    assert_eq!(
+        store.write_batch(mesh, &many.clone().into(), NOW).await.unwrap(),
+        vec![Verdict::Done; MAX_BATCH_ENTRIES]
+    );
+    let error = store.write_batch(mesh, &[many, vec![ended(Vec::new())]].concat().into(), NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::Limit { name: "MAX_BATCH_ENTRIES", .. }), "{error}");
 }
 
@@ -70,7 +75,7 @@ async fn a_batch_that_fails_leaves_nothing(backend: Backend) {
         ended(vec![kept]),
         entry(broken, vec![delivery(store, "b")]),
     ];
-    let error = store.write_batch(&first.mesh.id, entries, NOW).await.unwrap_err();
+    let error = store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::Database { .. }), "{error}");
     assert_eq!(texts(store, &first.mesh.id, "b").await, ["kept"]);
     assert_eq!(store.session(&first.mesh.id, "a").await.unwrap(), None);
@@ -90,7 +95,7 @@ async fn what_a_sender_repeats_is_one_message(backend: Backend) {
     // In the same batch, with other words and with the same ones.
     let store = &fixture.store;
     let entries = vec![entry(said, vec![delivery(store, "b")]), again(store, "other"), again(store, "1")];
-    let verdicts = store.write_batch(mesh, entries, NOW).await.unwrap();
+    let verdicts = store.write_batch(mesh, &entries.into(), NOW).await.unwrap();
     assert_eq!(verdicts, [Verdict::Stored, duplicate.clone(), duplicate.clone()]);
     // In a later one.
     assert_eq!(write(store, mesh, again(store, "1"), NOW).await, duplicate);
@@ -126,7 +131,7 @@ async fn repetitions_of_others_are_messages_of_their_own(backend: Backend) {
         said(&|message| message.sender_member = None),
         said(&|message| message.sender_member = None),
     ];
-    let verdicts = store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+    let verdicts = store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap();
     assert_eq!(verdicts, vec![Verdict::Stored; 8]);
     assert_eq!(texts(store, &first.mesh.id, "b").await.len(), 8);
 }
@@ -150,7 +155,7 @@ async fn a_delivery_ends_once(backend: Backend) {
         end(&ids[1..2], DeliveryEnd::Expired, None, 2),
         end(&ids[2..3], DeliveryEnd::Dropped, Some("full"), 3),
     ];
-    store.write_batch(mesh, entries, NOW).await.unwrap();
+    store.write_batch(mesh, &entries.into(), NOW).await.unwrap();
     write(store, mesh, end(&ids[..3], DeliveryEnd::Dropped, Some("late"), 9), NOW).await;
     let (head, rows) = store.message_status(mesh, &said.id).await.unwrap().unwrap();
     assert_eq!((head.seq, head.target.as_str(), head.client_id), (said.seq, "@eng", None));
@@ -175,7 +180,7 @@ async fn a_delivery_may_end_in_the_batch_that_it_came_in(backend: Backend) {
     let (here, there) = (delivery(store, "b"), delivery(store, "c"));
     let end = ended(vec![here.id]);
     let entries = vec![end, entry(message(store, first, "1"), vec![here, there])];
-    store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+    store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap();
     assert_eq!(waiting(store, &first.mesh.id, "b").await, []);
     assert_eq!(texts(store, &first.mesh.id, "c").await, ["1"]);
 }
@@ -243,7 +248,7 @@ async fn a_batch_larger_than_one_statement_is_stored_whole(backend: Backend) {
     let to_all: Vec<_> = (0..MANY).map(|place| delivery(store, &format!("mailbox {place}"))).collect();
     let ids = to_all.iter().map(|delivery| delivery.id).collect();
     entries.push(entry(said.clone(), to_all));
-    store.write_batch(mesh, entries, NOW).await.unwrap();
+    store.write_batch(mesh, &entries.into(), NOW).await.unwrap();
     let expected: Vec<String> = (0..2_000).map(|place| place.to_string()).collect();
     assert_eq!(texts(store, mesh, "b").await, expected);
     assert_eq!(store.mailboxes(mesh).await.unwrap().len(), MANY + 1);
@@ -321,7 +326,7 @@ async fn a_nul_costs_a_character_and_no_batch(backend: Backend) {
         end,
         entry(message(store, first, "another's"), vec![delivery(store, "b")]),
     ];
-    store.write_batch(mesh, entries, NOW).await.unwrap();
+    store.write_batch(mesh, &entries.into(), NOW).await.unwrap();
     assert_eq!(store.session(mesh, "a").await.unwrap().unwrap().summary.unwrap(), "a\u{fffd}b");
     let (_, rows) = store.message_status(mesh, &id).await.unwrap().unwrap();
     assert_eq!(rows[0].reason.as_deref(), Some("a\u{fffd}b"));

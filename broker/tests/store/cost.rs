@@ -56,7 +56,7 @@ async fn measure(backend: Backend, characters: usize) {
             entries.push(ended(vec![id]));
         }
         let (began, used_before) = (Instant::now(), used());
-        let verdicts = store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+        let verdicts = store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap();
         wall += began.elapsed();
         cpu += used() - used_before;
         assert_eq!(verdicts.iter().filter(|verdict| **verdict == Verdict::Stored).count(), BATCH);
@@ -77,7 +77,7 @@ async fn measure_broadcasts(backend: Backend) {
         let to_all = (0..RECIPIENTS).map(|place| delivery(store, &format!("{place:064}"))).collect();
         let entries = vec![entry(message(store, first, "to all"), to_all)];
         let began = Instant::now();
-        let verdicts = store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+        let verdicts = store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap();
         all.push(began.elapsed());
         assert_eq!(verdicts, [Verdict::Stored]);
     }
@@ -94,9 +94,9 @@ async fn measure_joins(backend: Backend) {
     let (store, first) = (&fixture.store, &fixture.first);
     for time in ["first", "second"] {
         let come = |place| hello(&format!("{time} {place}"), session(first, &format!("{place:064}")));
-        let entries = (0..JOINS).map(come).collect();
+        let entries: Vec<Entry> = (0..JOINS).map(come).collect();
         let began = Instant::now();
-        store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+        store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap();
         println!("{backend:?}, {JOINS} sessions come for the {time} time: {:.1?}", began.elapsed());
     }
 }

@@ -64,7 +64,7 @@ async fn a_hello_is_good_once_also_in_one_batch_and_after_a_restart(backend: Bac
     let fixture = fixture(backend).await;
     let mesh = fixture.first.mesh.id.clone();
     let said = |key: &str, pubkey: &str| hello(key, session(&fixture.first, pubkey));
-    let both = fixture.store.write_batch(&mesh, vec![said("k", "a"), said("k", "b")], NOW).await.unwrap();
+    let both = fixture.store.write_batch(&mesh, &vec![said("k", "a"), said("k", "b")].into(), NOW).await.unwrap();
     assert_eq!(both[1], Verdict::Hello(HelloVerdict::Replayed));
     assert_eq!(fixture.store.session(&mesh, "b").await.unwrap(), None, "a replayed hello was written");
     fixture.store.close().await.unwrap();
@@ -102,7 +102,7 @@ async fn a_session_is_in_the_end_as_it_was_last_said(backend: Backend) {
         Entry::Session(Box::new(row("a", "4"))),
         Entry::Session(Box::new(row("b", "3"))),
     ];
-    let verdicts = store.write_batch(&first.mesh.id, entries, NOW).await.unwrap();
+    let verdicts = store.write_batch(&first.mesh.id, &entries.into(), NOW).await.unwrap();
     assert_eq!(entered(verdicts[3].clone()), (Some(row("a", "2")), None));
     assert_eq!(store.session(&first.mesh.id, "a").await.unwrap(), Some(row("a", "4")));
     assert_eq!(store.session(&first.mesh.id, "b").await.unwrap(), Some(row("b", "3")));

@@ -83,7 +83,7 @@ pub(crate) fn hello(key: &str, session: Session) -> Entry {
 
 /// Writes one entry.
 pub(crate) async fn write(store: &Store, mesh: &MeshId, entry: Entry, now: UtcMs) -> Verdict {
-    let mut verdicts = store.write_batch(mesh, vec![entry], now).await.unwrap();
+    let mut verdicts = store.write_batch(mesh, &vec![entry].into(), now).await.unwrap();
     assert_eq!(verdicts.len(), 1);
     verdicts.pop().unwrap()
 }

@@ -10,14 +10,14 @@ use diesel::prelude::*;
 
 use super::plan::{End, Rows};
 use super::steps::said_key;
-use crate::store::message::{DeliveryState, NewDeliveryRow, StoredMessage};
+use crate::store::message::{DeliveryState, MessageRow, NewDeliveryRow};
 use crate::store::schema::{delivery, message};
 
 /// Rows that one statement takes: what it takes along stays far from what PostgreSQL reads at once.
 const ROWS_PER_STATEMENT: usize = 512;
 
 /// The deliveries whose messages went in.
-fn wanted(mut deliveries: Vec<NewDeliveryRow>, refused: &[StoredMessage]) -> Vec<NewDeliveryRow> {
+fn wanted<'a>(mut deliveries: Vec<NewDeliveryRow<'a>>, refused: &[MessageRow<'_>]) -> Vec<NewDeliveryRow<'a>> {
     if !refused.is_empty() {
         let refused: HashSet<i64> = refused.iter().map(|message| message.seq).collect();
         deliveries.retain(|delivery| !refused.contains(&delivery.message_seq));
@@ -41,7 +41,10 @@ pub(super) mod on_sqlite {
 
     /// Writes messages, the deliveries of those that went in, and then ends deliveries. Gives back the messages that
     /// collided with one that their sender said before.
-    pub(in super::super) fn write(connection: &mut SqliteConnection, rows: Rows) -> QueryResult<Vec<StoredMessage>> {
+    pub(in super::super) fn write<'a>(
+        connection: &mut SqliteConnection,
+        rows: Rows<'a>,
+    ) -> QueryResult<Vec<MessageRow<'a>>> {
         let refused = messages(connection, rows.messages)?;
         deliveries(connection, wanted(rows.deliveries, &refused))?;
         ends(connection, rows.ends)?;
@@ -50,7 +53,7 @@ pub(super) mod on_sqlite {
 
     /// Without `ON CONFLICT`, since the query builder writes out anew each time what has one. A row that is refused
     /// takes nothing else along: SQLite undoes that statement alone.
-    fn messages(connection: &mut SqliteConnection, rows: Vec<StoredMessage>) -> QueryResult<Vec<StoredMessage>> {
+    fn messages<'a>(connection: &mut SqliteConnection, rows: Vec<MessageRow<'a>>) -> QueryResult<Vec<MessageRow<'a>>> {
         let mut refused = Vec::new();
         for row in rows {
             match diesel::insert_into(message::table).values(&row).execute(connection) {
@@ -63,7 +66,7 @@ pub(super) mod on_sqlite {
         Ok(refused)
     }
 
-    fn deliveries(connection: &mut SqliteConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
+    fn deliveries(connection: &mut SqliteConnection, rows: Vec<NewDeliveryRow<'_>>) -> QueryResult<()> {
         for row in rows {
             diesel::insert_into(delivery::table).values(row).execute(connection)?;
         }
@@ -109,10 +112,10 @@ pub(super) mod on_postgres {
     }
 
     /// Does what it does [on SQLite](super::on_sqlite::write).
-    pub(in super::super) async fn write(
+    pub(in super::super) async fn write<'a>(
         connection: &mut AsyncPgConnection,
-        rows: Rows,
-    ) -> QueryResult<Vec<StoredMessage>> {
+        rows: Rows<'a>,
+    ) -> QueryResult<Vec<MessageRow<'a>>> {
         let mut refused = Vec::new();
         for chunk in chunks(rows.messages) {
             refused.extend(messages(connection, chunk).await?);
@@ -124,7 +127,10 @@ pub(super) mod on_postgres {
         Ok(refused)
     }
 
-    async fn messages(connection: &mut AsyncPgConnection, rows: Vec<StoredMessage>) -> QueryResult<Vec<StoredMessage>> {
+    async fn messages<'a>(
+        connection: &mut AsyncPgConnection,
+        rows: Vec<MessageRow<'a>>,
+    ) -> QueryResult<Vec<MessageRow<'a>>> {
         let insert = insert_columns!(
             message,
             rows,
@@ -154,7 +160,7 @@ pub(super) mod on_postgres {
         Ok(rows.into_iter().filter(|row| !written.contains(&row.seq)).collect())
     }
 
-    async fn deliveries(connection: &mut AsyncPgConnection, rows: Vec<NewDeliveryRow>) -> QueryResult<()> {
+    async fn deliveries(connection: &mut AsyncPgConnection, rows: Vec<NewDeliveryRow<'_>>) -> QueryResult<()> {
         let insert = insert_columns!(
             delivery,
             rows,

@@ -96,7 +96,8 @@ pub enum HelloVerdict {
 }
 
 impl Store {
-    /// Writes all entries, or none, and answers each in its place.
+    /// Writes all entries, or none, and answers each in its place. They are borrowed: whoever gave them still has them when
+    /// nothing was written, and lets go of them where they were made.
     ///
     /// # Errors
     /// [`StoreError::Limit`] for more than [`MAX_BATCH_ENTRIES`]; else when the database refuses. Then nothing is
@@ -104,7 +105,7 @@ impl Store {
     pub async fn write_batch(
         &self,
         mesh: &MeshId,
-        entries: Vec<Entry>,
+        entries: &Arc<[Entry]>,
         now: UtcMs,
     ) -> Result<Vec<Verdict>, StoreError> {
         if entries.len() > MAX_BATCH_ENTRIES {
@@ -114,7 +115,7 @@ impl Store {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        let (inner, mesh) = (Arc::clone(&self.inner), mesh.clone());
+        let (inner, mesh, entries) = (Arc::clone(&self.inner), mesh.clone(), Arc::clone(entries));
         self.run("write a batch", async move {
             match &inner.pool {
                 Pool::Sqlite(pool) => on_sqlite(&mut *pool.writer().await?, mesh, entries, now).await,
@@ -122,7 +123,7 @@ impl Store {
                     let mut connection = pool.writer().await?;
                     let mut transaction = connection.build_transaction();
                     let answer = transaction
-                        .run(async move |connection| steps::on_postgres::write(connection, &mesh, entries, now).await)
+                        .run(async move |connection| steps::on_postgres::write(connection, &mesh, &entries, now).await)
                         .await;
                     judged(&mut connection, answer)
                 }
@@ -136,12 +137,12 @@ impl Store {
 async fn on_sqlite(
     connection: &mut Connection,
     mesh: MeshId,
-    entries: Vec<Entry>,
+    entries: Arc<[Entry]>,
     now: UtcMs,
 ) -> Result<Vec<Verdict>, StoreError> {
     let batch = connection.spawn_blocking(move |connection| {
         // Its own error passes through as a value: the driver's type cannot carry it.
-        Ok(connection.immediate_transaction(|connection| steps::on_sqlite::write(connection, &mesh, entries, now)))
+        Ok(connection.immediate_transaction(|connection| steps::on_sqlite::write(connection, &mesh, &entries, now)))
     });
     batch.await?
 }

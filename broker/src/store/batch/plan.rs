@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Entry, Hello, Verdict};
 use crate::store::column::{MeshId, UtcMs, without_nul};
-use crate::store::message::{DeliveryState, NewDeliveryRow, StoredMessage};
+use crate::store::message::{DeliveryState, MessageRow, NewDeliveryRow};
 use crate::store::session::Session;
 
-/// A batch.
-pub(super) struct Plan {
+/// A batch. Messages and deliveries stay where the entries are.
+pub(super) struct Plan<'a> {
     /// An answer for each entry, so far.
     pub(super) verdicts: Verdicts,
     /// Hellos and sessions in their order, each with its entry's place.
@@ -16,7 +16,7 @@ pub(super) struct Plan {
     /// Whether there is a hello.
     pub(super) hellos: bool,
     pub(super) places: Places,
-    pub(super) rows: Rows,
+    pub(super) rows: Rows<'a>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -27,9 +27,9 @@ pub(super) enum Presence {
 
 /// Messages, deliveries and ends.
 #[derive(Default)]
-pub(super) struct Rows {
-    pub(super) messages: Vec<StoredMessage>,
-    pub(super) deliveries: Vec<NewDeliveryRow>,
+pub(super) struct Rows<'a> {
+    pub(super) messages: Vec<MessageRow<'a>>,
+    pub(super) deliveries: Vec<NewDeliveryRow<'a>>,
     /// The deliveries that end alike, together.
     pub(super) ends: BTreeMap<End, Vec<i64>>,
 }
@@ -69,31 +69,31 @@ impl Places {
     }
 }
 
-impl Plan {
-    pub(super) fn of(mesh: &MeshId, entries: Vec<Entry>) -> Self {
+impl<'a> Plan<'a> {
+    pub(super) fn of(mesh: &'a MeshId, entries: &'a [Entry]) -> Self {
         let verdicts = Verdicts(Vec::with_capacity(entries.len()));
         let (presence, places, rows) = (Vec::new(), Places::default(), Rows::default());
         let mut plan = Self { verdicts, presence, hellos: false, places, rows };
         // Where each session stands that may still be said anew: what counts is how it is in the end.
         let mut latest = HashMap::new();
-        for (place, entry) in entries.into_iter().enumerate() {
+        for (place, entry) in entries.iter().enumerate() {
             plan.verdicts.0.push(Verdict::Done);
             match entry {
                 Entry::Hello(hello) => {
                     // It reads the rows of others: what they are by then, not later.
                     latest.clear();
-                    plan.hello(place, mesh, *hello);
+                    plan.hello(place, mesh, Hello::clone(hello));
                 }
-                Entry::Session(session) => plan.session(place, of(mesh, *session), &mut latest),
+                Entry::Session(session) => plan.session(place, of(mesh, Session::clone(session)), &mut latest),
                 Entry::Message(new, deliveries) => {
-                    let message = new.stored(mesh);
                     plan.verdicts.set(place, Verdict::Stored);
-                    plan.places.0.insert(message.seq, place);
-                    plan.rows.deliveries.extend(deliveries.into_iter().map(|delivery| delivery.of(&message)));
-                    plan.rows.messages.push(message);
+                    plan.places.0.insert(new.seq, place);
+                    plan.rows.deliveries.extend(deliveries.iter().map(|delivery| delivery.row(new, mesh)));
+                    plan.rows.messages.push(new.row(mesh));
                 }
                 Entry::End { ids, how, reason, at } => {
-                    let end = End { at, state: how.into(), reason: reason.map(without_nul) };
+                    let reason = reason.as_deref().map(|words| without_nul(words).into_owned());
+                    let end = End { at: *at, state: (*how).into(), reason };
                     plan.rows.ends.entry(end).or_default().extend(ids);
                 }
             }

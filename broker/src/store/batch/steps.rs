@@ -8,7 +8,7 @@ use super::plan::{Plan, Presence};
 use super::{Entry, Hello, HelloVerdict, Verdict};
 use crate::store::column::{Document, MeshId, MessageId, UtcMs};
 use crate::store::error::StoreError;
-use crate::store::message::StoredMessage;
+use crate::store::message::MessageRow;
 use crate::store::replay::{HELLO_WINDOW_MS, digest};
 use crate::store::schema::{message, replay, session};
 use crate::store::session::Session;
@@ -28,7 +28,7 @@ macro_rules! steps_on {
         pub(in super::super) $($async)? fn write(
             connection: &mut $connection,
             mesh: &MeshId,
-            entries: Vec<Entry>,
+            entries: &[Entry],
             now: UtcMs,
         ) -> Result<Vec<Verdict>, StoreError> {
             let Plan { mut verdicts, presence, hellos, places, rows } = Plan::of(mesh, entries);
@@ -105,12 +105,12 @@ macro_rules! steps_on {
         /// What is stored in place of a message that was refused.
         $($async)? fn said_before(
             connection: &mut $connection,
-            refused: &StoredMessage,
+            refused: &MessageRow<'_>,
         ) -> Result<Verdict, StoreError> {
             let first = message::table
-                .filter(message::sender_member.eq(&refused.sender_member))
-                .filter(message::sender_session_id.eq(&refused.sender_session_id))
-                .filter(message::client_id.eq(&refused.client_id))
+                .filter(message::sender_member.eq(refused.sender_member))
+                .filter(message::sender_session_id.eq(refused.sender_session_id.as_deref()))
+                .filter(message::client_id.eq(refused.client_id.as_deref()))
                 .select((message::id, message::digest, message::ack));
             let (id, digest, ack): (MessageId, Option<String>, Document) = first.first(connection)$($wait)*?;
             Ok(Verdict::Duplicate { id, digest: digest.unwrap_or_default(), ack })
