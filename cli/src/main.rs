@@ -19,6 +19,11 @@ mod wire;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tikv_jemallocator::Jemalloc;
+
+/// Messages and calls are made on one thread and freed on others; see `docs/decisions/0017-jemalloc.md`.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     // A copy of this program guards each child process of a runner. Such a copy never gets past this line.

@@ -17,6 +17,9 @@ use super::pool::{CONNECTION_WAIT, READERS, WRITERS};
 /// For every connection. `busy_timeout` (in ms) only matters against other programs on the file.
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
                        PRAGMA synchronous = FULL;";
+/// For the writer: what a burst of messages touches stays in memory (in KiB, taken as it is needed), and the log is
+/// carried over to the file (after so many pages of 4 KiB) when a page was often written twice in between.
+const WRITER_PRAGMAS: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;";
 /// For readers: a write that strays into a read fails at once.
 const READER_PRAGMAS: &str = "PRAGMA query_only = ON;";
 
@@ -38,7 +41,7 @@ impl SqlitePool {
         };
         let url = open::sqlite_url(path, Access::ReadWrite);
         let pool = Self {
-            writer: connections(url.clone(), WRITERS, "").map_err(|e| failed(e.into()))?,
+            writer: connections(url.clone(), WRITERS, WRITER_PRAGMAS).map_err(|e| failed(e.into()))?,
             readers: connections(url, READERS, READER_PRAGMAS).map_err(|e| failed(e.into()))?,
         };
         // What cannot be connected to is told now, not to the first who asks.
