@@ -139,6 +139,7 @@ impl Store {
             if old.is_empty() {
                 return Ok(0);
             }
+            diesel::delete(delivery::table.filter(delivery::message_seq.eq_any(&old))).execute(conn).await?;
             Ok(diesel::delete(message::table.filter(message::seq.eq_any(old))).execute(conn).await?)
         })
     }

@@ -83,9 +83,10 @@ CREATE TABLE message (
 );
 CREATE INDEX message_by_expiry ON message (expires_at);
 
+-- Without a foreign key: it would be looked up for each row of a broadcast, and only `prune` removes messages.
 CREATE TABLE delivery (
     id          BIGINT           PRIMARY KEY NOT NULL,
-    message_seq BIGINT           NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    message_seq BIGINT           NOT NULL,
     mesh_id     TEXT COLLATE "C" NOT NULL,
     mailbox     TEXT COLLATE "C" NOT NULL,
     of_member   BOOLEAN          NOT NULL,

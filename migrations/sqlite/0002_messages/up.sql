@@ -82,9 +82,10 @@ CREATE TABLE message (
 );
 CREATE INDEX message_by_expiry ON message (expires_at);
 
+-- Without a foreign key: it would be looked up for each row of a broadcast, and only `prune` removes messages.
 CREATE TABLE delivery (
     id          INTEGER  PRIMARY KEY NOT NULL,
-    message_seq BIGINT   NOT NULL REFERENCES message (seq) ON DELETE CASCADE,
+    message_seq BIGINT   NOT NULL,
     mesh_id     TEXT     NOT NULL,
     mailbox     TEXT     NOT NULL,
     of_member   BOOLEAN  NOT NULL,
