@@ -51,6 +51,16 @@ pub(crate) enum Command {
     Deploy(Box<command::deploy::DeployArgs>),
     /// Stop a service and take it out of the mesh
     Undeploy(command::undeploy::UndeployArgs),
+    /// Replace a service by the newest that its source has
+    Update(command::update::UpdateArgs),
+    /// Bring an earlier deployment of a service back
+    Rollback(command::rollback::RollbackArgs),
+    /// End a service's processes and start them again
+    Restart(command::restart::RestartArgs),
+    /// Stop a service and keep it
+    Stop(command::stop::StopArgs),
+    /// Start a service that was stopped, failed or crashed
+    Start(command::start::StartArgs),
     /// List the services you may use
     Catalog(command::catalog::CatalogArgs),
     /// Show a service's tools and what they take

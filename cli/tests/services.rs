@@ -42,7 +42,7 @@ const DEPLOY: &[&str] = &["deploy", "time", "--uvx", "mcp-server-time"];
 fn a_deploy_shows_its_way_and_ends_with_the_tools() {
     let broker = good_deploy();
     let ended = Home::of(&broker.url).run(DEPLOY).exits(0);
-    assert_eq!(ended.stderr, "building: …\nbuilding: fetching mcp-server-time\nstarting: …\n");
+    assert_eq!(ended.stderr, "building: taken by the broker\nbuilding: fetching mcp-server-time\nstarting: …\n");
     assert_eq!(
         ended.stdout,
         "time is running, 2 tools:\n\
@@ -128,8 +128,8 @@ fn a_terminal_gets_colours_and_one_changing_line_unless_it_does_not_want_them() 
     let home = Home::of(&broker.url);
     let shown = home.run_on_terminal(DEPLOY, &[("TERM", "xterm")]);
     assert!(shown.contains("\u{1b}[32mrunning\u{1b}[0m"), "{shown:?}");
-    assert!(shown.contains("\r\u{1b}[K\u{1b}[33m-\u{1b}[0m building: …"), "{shown:?}");
-    assert!(!shown.contains("building: …\r\n"), "the line did not change in place: {shown:?}");
+    assert!(shown.contains("\r\u{1b}[K\u{1b}[33m-\u{1b}[0m building: taken by the broker"), "{shown:?}");
+    assert!(!shown.contains("building: taken by the broker\r\n"), "the line did not change in place: {shown:?}");
     // The changing line is gone before the result comes.
     assert!(shown.contains("\r\u{1b}[Ktime is"), "{shown:?}");
     for env in [("NO_COLOR", "1"), ("TERM", "dumb")] {
@@ -170,7 +170,7 @@ fn a_failed_deploy_says_why_and_exits_1() {
     assert_eq!(ended.stdout, "");
     assert_eq!(
         ended.stderr,
-        "building: …\n\
+        "building: taken by the broker\n\
          \u{20} | line one\n\
          \u{20} | line two\n\
          error: time failed: the process ended with code 3 before it answered\n\

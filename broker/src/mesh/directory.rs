@@ -13,7 +13,7 @@ use supervision::{CallError, ChildEvent, ChildId, Dynamic, Observer, StartError,
 use super::MeshContext;
 use super::scope::{Principal, Verb, may};
 use super::service::desk::Phase;
-use super::service::{self, Deploy, DeployRequest, News, Refused, ServiceCell, Teller, Undeploy, View};
+use super::service::{self, Change, Deploy, DeployRequest, Manage, News, Refused, ServiceCell, Teller, Undeploy, View};
 use crate::metrics::Limit;
 use crate::runners::{Link, ServiceKey};
 use crate::store::StoreError;
@@ -170,6 +170,18 @@ impl Services {
             Ok(accepted) => accepted,
             Err(CallError::Gone { .. }) => self.remove_parked(&cell, &by, &teller).await,
             Err(error) => Err(Refused::Internal(format!("the undeploy's outcome is unknown: {error}"))),
+        }
+    }
+
+    /// Changes a service that is there; the outcome is the teller's.
+    ///
+    /// # Errors
+    /// [`Refused`] when it was not accepted.
+    pub async fn manage(&self, name: &str, by: Principal, change: Change, teller: Teller) -> Result<(), Refused> {
+        let (cell, _) = self.find(name, &by, Verb::Manage)?;
+        match cell.slot.call(Manage { by, change, teller }, ACCEPT_WITHIN).await {
+            Ok(accepted) => accepted,
+            Err(error) => Err(Refused::Internal(format!("what becomes of the service is unknown: {error}"))),
         }
     }
 

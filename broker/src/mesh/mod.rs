@@ -12,6 +12,7 @@ pub mod directory;
 pub mod journal;
 pub mod mail;
 pub mod members;
+pub mod pace;
 pub mod peer;
 pub mod roster;
 pub mod scope;
@@ -37,6 +38,7 @@ use actor::MeshActor;
 pub use directory::Services;
 use journal::Journal;
 use members::Members;
+use pace::Pace;
 use scribe::Scribe;
 use seats::Seats;
 use service::Look;
@@ -77,6 +79,8 @@ pub struct MeshContext {
     pub services: Services,
     /// The mesh's peer sessions.
     pub peers: Dynamic,
+    /// How often its members deploy.
+    pub pace: Pace,
     /// Services a mesh may have.
     pub max_services: u32,
 }
@@ -217,6 +221,7 @@ impl Meshes {
             figures: Figures::default(),
             journal: Journal::new(self.inner.metrics.limits.clone()),
             peers: Dynamic::new(),
+            pace: Pace::default(),
             max_services: self.inner.max_services,
         });
         let mut by_id = self.inner.by_id.write().unwrap_or_else(PoisonError::into_inner);

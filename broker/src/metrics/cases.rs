@@ -61,6 +61,8 @@ cases! {
         LinkQueue = "link_queue",
         /// Services of a mesh (`max_services_per_mesh`).
         ServicesPerMesh = "services_per_mesh",
+        /// Deploys, updates and rollbacks of a member in a minute.
+        DeployRate = "deploy_rate",
         /// Names in a scope.
         ScopeNames = "scope_names",
         /// Transitions that wait to be written down.

@@ -98,6 +98,8 @@ pub struct NewDeployment {
     pub runner: Option<String>,
     /// Which place it takes.
     pub slot: Slot,
+    /// Whether scope, description and deployer are from now on as they are here, rather than as they were.
+    pub takes_over: bool,
 }
 
 impl NewDeployment {
@@ -145,8 +147,13 @@ impl NewDeployment {
 }
 
 /// The service row after a deployment of it: what is asked now over what was there.
-fn redeployed(old: Option<Service>, asked: Service) -> Service {
+fn redeployed(old: Option<Service>, asked: Service, takes_over: bool) -> Service {
     let Some(old) = old else { return asked };
+    let asked = if takes_over {
+        asked
+    } else {
+        Service { scope: old.scope, description: old.description, deployed_by: old.deployed_by, ..asked }
+    };
     Service {
         active_deployment: asked.active_deployment.or(old.active_deployment),
         runner: asked.runner.or(old.runner),
@@ -178,6 +185,7 @@ impl Store {
     /// [`StoreError::Limit`] when the mesh is full; [`StoreError::Taken`] when the identifier is used.
     pub async fn deploy(&self, new: NewDeployment, max_services: u32, now: UtcMs) -> Result<Deployment, StoreError> {
         new.storable()?;
+        let takes_over = new.takes_over;
         let (asked, row) = new.into_rows(now);
         writing!(self, "record a deployment", |conn| {
             let members: i64 = member::table
@@ -201,7 +209,7 @@ impl Store {
                     service::table.filter(service::mesh_id.eq(&row.mesh_id)).count().get_result(conn).await?;
                 within_quota(services, max_services)?;
             }
-            let wanted = redeployed(old, asked);
+            let wanted = redeployed(old, asked, takes_over);
             diesel::insert_into(service::table)
                 .values(&wanted)
                 .on_conflict((service::mesh_id, service::name))

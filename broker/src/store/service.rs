@@ -191,8 +191,8 @@ impl Store {
         })
     }
 
-    /// Makes a deployment of this service the pending one (a rollback, an update), or none (it failed
-    /// and the active one stays).
+    /// Makes a deployment of this service the pending one (a rollback), by which it is wanted to run and how it ended
+    /// before counts no more; or none (it failed and the active one stays).
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a service, or when the deployment is not one of its own.
@@ -218,15 +218,21 @@ impl Store {
                     return Err(StoreError::not_found("deployment", id));
                 }
             }
+            if let Some(id) = &id {
+                let this = deployment::table.find(id).filter(deployment::mesh_id.eq(&mesh));
+                diesel::update(this).set(deployment::ended.eq(None::<Document>)).execute(conn).await?;
+            }
+            let desired = id.as_ref().map(|_| service::desired.eq(Desired::Running));
             let changed = diesel::update(service::table.find((&mesh, &name)))
-                .set((service::pending_deployment.eq(id), service::updated_at.eq(now)))
+                .set((service::pending_deployment.eq(id), desired, service::updated_at.eq(now)))
                 .execute(conn)
                 .await?;
             if changed == 0 { Err(StoreError::not_found("service", name)) } else { Ok(()) }
         })
     }
 
-    /// Says what a person wants of a service.
+    /// Says what a person wants of a service. One that is to rest has nothing pending; how its active deployment ended
+    /// counts no more for one that is to run.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a service.
@@ -234,8 +240,38 @@ impl Store {
         storable([("service", name)])?;
         let (mesh, name) = (mesh.clone(), name.to_owned());
         writing!(self, "set the desired state of a service", |conn| {
-            let changed = diesel::update(service::table.find((&mesh, &name)))
+            let this = service::table.find((&mesh, &name));
+            let row: Option<Service> = this.select(Service::as_select()).first(conn).await.optional()?;
+            let Some(row) = row else { return Err(StoreError::not_found("service", name)) };
+            match (desired, row.active_deployment) {
+                (Desired::Stopped, _) => {
+                    let nothing = service::pending_deployment.eq(None::<DeploymentId>);
+                    diesel::update(service::table.find((&mesh, &name))).set(nothing).execute(conn).await?;
+                }
+                (Desired::Running, Some(active)) => {
+                    let this = deployment::table.find(active).filter(deployment::mesh_id.eq(&mesh));
+                    diesel::update(this).set(deployment::ended.eq(None::<Document>)).execute(conn).await?;
+                }
+                (Desired::Running, None) => {}
+            }
+            diesel::update(service::table.find((&mesh, &name)))
                 .set((service::desired.eq(desired), service::updated_at.eq(now)))
+                .execute(conn)
+                .await?;
+            Ok(())
+        })
+    }
+
+    /// Says who may call a service from now on.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a service.
+    pub async fn set_scope(&self, mesh: &MeshId, name: &str, scope: Document, now: UtcMs) -> Result<(), StoreError> {
+        storable([("service", name)])?;
+        let (mesh, name) = (mesh.clone(), name.to_owned());
+        writing!(self, "set the scope of a service", |conn| {
+            let changed = diesel::update(service::table.find((&mesh, &name)))
+                .set((service::scope.eq(scope), service::updated_at.eq(now)))
                 .execute(conn)
                 .await?;
             if changed == 0 { Err(StoreError::not_found("service", name)) } else { Ok(()) }

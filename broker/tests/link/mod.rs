@@ -6,6 +6,7 @@ mod drains;
 mod restarts;
 mod scopes;
 mod trust;
+mod verbs;
 
 use serde_json::{Value, json};
 

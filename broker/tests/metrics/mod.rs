@@ -247,13 +247,13 @@ async fn nothing_is_named_and_what_ended_leaves_no_series() {
     round("first").await;
     let before = scraped(&broker, "the session is gone", settled).await;
     let mut named = vec!["first".to_owned()];
-    for n in 0..10 {
+    for n in 0..7 {
         named.push(round(&format!("service-{n}")).await);
         named.push(format!("service-{n}"));
     }
     let after = scraped(&broker, "the sessions are gone", settled).await;
     assert_eq!(before.len(), after.len(), "what came and went left series");
-    assert!(after.value("claudemesh_broker_hellos_total", &[("outcome", "accepted")]) > 11.0);
+    assert!(after.value("claudemesh_broker_hellos_total", &[("outcome", "accepted")]) > 8.0);
 
     let (text, page) = scrape(&broker).await;
     named.extend([OWNER, MEMBER].map(|who| broker.member_id(who).to_owned()));

@@ -187,6 +187,7 @@ pub(crate) fn deployment(of: &Founded, service: &str) -> NewDeployment {
         description: "d".to_owned(),
         runner: None,
         slot: Slot::Pending,
+        takes_over: true,
     }
 }
 

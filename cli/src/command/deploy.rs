@@ -16,11 +16,14 @@ use crate::error::CliError;
 use crate::output::progress::Progress;
 use crate::output::table;
 use crate::text;
-use crate::wire::{self, DeployStatus, Policy, Restart, Retry, Tool};
+use crate::wire::{self, DeployStatus, Policy, Request, Restart, Retry, Tool};
 
 /// How long a deploy may take unless told otherwise: the broker's own limits (20 builds in the queue, 10 minutes to
 /// build, one to start) end it earlier, with a better reason.
-const DEFAULT_TIMEOUT: &str = "15m";
+pub(super) const DEFAULT_TIMEOUT: &str = "15m";
+
+/// What is shown until the broker says more.
+const TAKEN: &str = "taken by the broker";
 
 /// How often the wheel turns while there is no news.
 const TICK: Duration = Duration::from_millis(120);
@@ -90,11 +93,22 @@ pub(crate) async fn run(context: &Context, args: DeployArgs) -> Result<(), CliEr
     let (timeout, no_wait) = (args.timeout, args.no_wait);
     let request = request(args)?;
     let name = request.server_name.clone();
+    bring_up(context, &name, &request, timeout, no_wait).await
+}
+
+/// Makes a request of which a service comes up, shows the way, and ends with its tools or with the reason why not.
+pub(super) async fn bring_up<R: Request<Reply = DeployStatus>>(
+    context: &Context,
+    name: &str,
+    request: &R,
+    timeout: Duration,
+    no_wait: bool,
+) -> Result<(), CliError> {
     let mut client = context.client().await?;
-    let ended = follow(context, &mut client, &request, Deadline::after(timeout), no_wait).await;
+    let ended = follow(context, &mut client, request, Deadline::after(timeout), no_wait).await;
     client.close().await;
-    let status = ended.map_err(|error| explain(error, &name, timeout))?;
-    report(context, &name, &status)
+    let status = ended.map_err(|error| explain(error, name, timeout))?;
+    report(context, name, &status)
 }
 
 /// The request that the words describe.
@@ -126,10 +140,10 @@ fn request(args: DeployArgs) -> Result<wire::Deploy, CliError> {
 }
 
 /// Shows the way up; returns the status it ended with, or the first one if nobody waits.
-async fn follow(
+async fn follow<R: Request<Reply = DeployStatus>>(
     context: &Context,
     client: &mut Client,
-    request: &wire::Deploy,
+    request: &R,
     deadline: Deadline,
     no_wait: bool,
 ) -> Result<DeployStatus, ClientError> {
@@ -140,14 +154,15 @@ async fn follow(
         if no_wait || is_final(&status) {
             return Ok(status);
         }
-        let detail = status.progress.as_ref().map(|line| line.line());
-        progress.update(&status.status.line(), &detail.unwrap_or_default());
+        let detail = status.progress.as_ref().map(|line| line.line()).filter(|line| !line.is_empty());
+        let silent = if status.status.raw() == "building" { TAKEN } else { "" };
+        progress.update(&status.status.line(), &detail.unwrap_or_else(|| silent.to_owned()));
     }
 }
 
 /// The next status; the wheel turns meanwhile.
-async fn next(
-    replies: &mut Replies<wire::Deploy>,
+async fn next<R: Request<Reply = DeployStatus>>(
+    replies: &mut Replies<R>,
     progress: &mut Progress,
     deadline: Deadline,
 ) -> Result<DeployStatus, ClientError> {

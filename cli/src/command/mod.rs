@@ -15,14 +15,19 @@ pub(crate) mod logs;
 pub(crate) mod member;
 pub(crate) mod mesh;
 pub(crate) mod peers;
+pub(crate) mod restart;
+pub(crate) mod rollback;
 pub(crate) mod runner;
 pub(crate) mod schema;
 pub(crate) mod send;
+pub(crate) mod start;
 pub(crate) mod status;
+pub(crate) mod stop;
 pub(crate) mod summary;
 pub(crate) mod tree;
 pub(crate) mod undeploy;
 pub(crate) mod up;
+pub(crate) mod update;
 pub(crate) mod values;
 pub(crate) mod version;
 
@@ -119,6 +124,11 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
         Command::Runner(args) => runner::run(&args),
         Command::Deploy(args) => block_on(deploy::run(&context, *args)),
         Command::Undeploy(args) => block_on(undeploy::run(&context, args)),
+        Command::Update(args) => block_on(update::run(&context, args)),
+        Command::Rollback(args) => block_on(rollback::run(&context, args)),
+        Command::Restart(args) => block_on(restart::run(&context, args)),
+        Command::Stop(args) => block_on(stop::run(&context, args)),
+        Command::Start(args) => block_on(start::run(&context, args)),
         Command::Catalog(args) => block_on(catalog::run(&context, args)),
         Command::Schema(args) => block_on(schema::run(&context, args)),
         Command::Call(args) => block_on(call::run(&context, args)),

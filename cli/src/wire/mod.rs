@@ -137,6 +137,39 @@ impl Request for Undeploy {
     type Reply = DeployStatus;
 }
 
+/// A request about a service that says no more than its name, and is answered as a deploy is.
+macro_rules! verbs {
+    ($($name:ident = $kind:literal),+ $(,)?) => {
+        $(#[doc = concat!("`", $kind, "`.")]
+        #[derive(Debug, Serialize)]
+        pub(crate) struct $name {
+            pub(crate) server_name: String,
+        }
+
+        impl Request for $name {
+            const TYPE: &'static str = $kind;
+            const REPLY_TYPE: &'static str = "mcp_deploy_status";
+            type Reply = DeployStatus;
+        })+
+    };
+}
+
+verbs! { Update = "mcp_update", RestartService = "mcp_restart", StopService = "mcp_stop", StartService = "mcp_start" }
+
+/// `mcp_rollback`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rollback {
+    pub(crate) server_name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) deployment: Option<String>,
+}
+
+impl Request for Rollback {
+    const TYPE: &'static str = "mcp_rollback";
+    const REPLY_TYPE: &'static str = "mcp_deploy_status";
+    type Reply = DeployStatus;
+}
+
 /// `mcp_logs`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Logs {

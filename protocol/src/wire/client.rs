@@ -62,6 +62,16 @@ messages! {
         McpDeploy(Box<McpDeploy>) = "mcp_deploy",
         /// Stop and remove a service.
         McpUndeploy(ServerName) = "mcp_undeploy",
+        /// Resolve a service's source anew, and replace what runs by what comes of it.
+        McpUpdate(ServerName) = "mcp_update",
+        /// Go back to an earlier deployment (ours).
+        McpRollback(McpRollback) = "mcp_rollback",
+        /// End a service's processes and start them again (ours).
+        McpRestart(ServerName) = "mcp_restart",
+        /// Stop a service and keep it (ours).
+        McpStop(ServerName) = "mcp_stop",
+        /// Start a service that was stopped, or that failed or crashed (ours).
+        McpStart(ServerName) = "mcp_start",
         /// The last lines of a service's log.
         McpLogs(McpLogs) = "mcp_logs",
         /// The tools of a service.
@@ -185,6 +195,16 @@ pub struct McpDeploy {
 pub struct ServerName {
     /// Name of the service.
     pub server_name: String,
+}
+
+/// `mcp_rollback`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpRollback {
+    /// Name of the service.
+    pub server_name: String,
+    /// Which deployment; none = the one before the active one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
 }
 
 /// `mcp_logs`.

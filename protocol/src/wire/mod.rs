@@ -24,7 +24,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use client::{
-    ClientMessage, Group, Hello, McpCall, McpCancel, McpDeploy, McpLogs, McpSchema, PeerType, ServerName, SessionKind,
+    ClientMessage, Group, Hello, McpCall, McpCancel, McpDeploy, McpLogs, McpRollback, McpSchema, PeerType, ServerName,
+    SessionKind,
 };
 pub use error::{ErrorCode, WireError, WireLimit};
 pub use mail::{

@@ -23,6 +23,7 @@ use crate::mesh::actor::{Acked, Enter, Fresh, Leave, Ponged};
 use crate::mesh::admission::{self, Admitted, Refusal};
 use crate::mesh::peer::{self, Administer, Ask, Outlet, PeerActor, Presence, Seated, Wanted, reply};
 use crate::mesh::roster::{Restored, Say};
+use crate::mesh::service::Change;
 use crate::mesh::{MeshContext, scope::Verb};
 use crate::metrics::{HelloEnd, Limit};
 
@@ -298,10 +299,16 @@ fn ack(http: &Http, mesh: &MeshContext, presence: &Presence, restored: Option<&R
 /// What a message asks of the session's actor; none of those that never come here.
 fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
     let say = |say, session, always| Some(Wanted::Say { say, session, always });
+    let manage = |name, change| Some(Wanted::Manage(name, change));
     let administer = |wanted| Some(Wanted::Administer(wanted));
     match message {
         ClientMessage::McpDeploy(deploy) => Some(Wanted::Deploy(deploy)),
         ClientMessage::McpUndeploy(named) => Some(Wanted::Undeploy(named.server_name)),
+        ClientMessage::McpUpdate(named) => manage(named.server_name, Change::Update),
+        ClientMessage::McpRollback(wanted) => manage(wanted.server_name, Change::Rollback(wanted.deployment)),
+        ClientMessage::McpRestart(named) => manage(named.server_name, Change::Restart),
+        ClientMessage::McpStop(named) => manage(named.server_name, Change::Stop),
+        ClientMessage::McpStart(named) => manage(named.server_name, Change::Start),
         ClientMessage::McpLogs(wanted) => Some(Wanted::Logs(wanted)),
         ClientMessage::McpSchema(wanted) => Some(Wanted::Schema(wanted)),
         ClientMessage::McpCatalog => Some(Wanted::Catalog),

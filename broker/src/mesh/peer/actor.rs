@@ -18,7 +18,7 @@ use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
 use crate::mesh::roster::Say;
 use crate::mesh::scope::Verb;
-use crate::mesh::service::View;
+use crate::mesh::service::{Change, View};
 use crate::metrics::{DeployEnd, Limit};
 use crate::runners::ServiceKey;
 use crate::store::UtcMs;
@@ -85,6 +85,8 @@ pub enum Wanted {
     Deploy(Box<McpDeploy>),
     /// Stop and remove a service.
     Undeploy(String),
+    /// Change a service that is there.
+    Manage(String, Change),
     /// The last lines of a service's log.
     Logs(McpLogs),
     /// The tools of a service.
@@ -169,12 +171,44 @@ impl PeerActor {
             let refused = match deploy::checked(&mesh, &who, deploy).await {
                 Ok(request) => match mesh.services.deploy(&name, request, teller).await {
                     Ok(()) => return,
-                    Err(refused) => reply::refused(&refused, req_id.as_deref()),
+                    Err(refused) => {
+                        mesh.pace.give_back(&who.member_id);
+                        reply::refused(&refused, req_id.as_deref())
+                    }
                 },
                 Err((code, words)) => reply::error(code, words, req_id.as_deref()),
             };
             mesh.metrics.deploys.count(DeployEnd::Refused);
             outlet.send(refused);
+        };
+        self.carry_out(accepted, ctx);
+    }
+
+    fn manage(&self, name: String, change: Change, req_id: Option<String>, ctx: &mut Context<Self>) {
+        let (mesh, who, outlet) =
+            (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
+        let mut teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
+        let deploys = matches!(change, Change::Update | Change::Rollback(_));
+        if deploys {
+            teller = deploy::counted(teller, &mesh);
+        }
+        let accepted = async move {
+            let taken = match deploys.then(|| deploy::paced(&mesh, &who)) {
+                Some(Err((code, words))) => Err(reply::error(code, words, req_id.as_deref())),
+                _ => {
+                    let managed = mesh.services.manage(&name, who.clone(), change, teller).await;
+                    if managed.is_err() && deploys {
+                        mesh.pace.give_back(&who.member_id);
+                    }
+                    managed.map_err(|refused| reply::refused(&refused, req_id.as_deref()))
+                }
+            };
+            if let Err(refused) = taken {
+                if deploys {
+                    mesh.metrics.deploys.count(DeployEnd::Refused);
+                }
+                outlet.send(refused);
+            }
         };
         self.carry_out(accepted, ctx);
     }
@@ -389,6 +423,7 @@ impl Handler<Ask> for PeerActor {
         match wanted {
             Wanted::Deploy(deploy) => self.deploy(*deploy, req_id, ctx),
             Wanted::Undeploy(name) => self.undeploy(name, req_id, ctx),
+            Wanted::Manage(name, change) => self.manage(name, change, req_id, ctx),
             Wanted::Logs(wanted) => self.logs(wanted, req_id, ctx),
             Wanted::Schema(wanted) => self.schema(wanted, req_id.as_deref()),
             Wanted::Catalog => self.catalog(req_id.as_deref()),

@@ -8,10 +8,11 @@ use protocol::wire::{ErrorCode, McpDeploy, McpDeployStatus, ServerMessage};
 
 use super::{Outlet, Presence, reply};
 use crate::mesh::MeshContext;
+use crate::mesh::pace::DEPLOYS_PER_MINUTE;
 use crate::mesh::scope::{self, Principal, ScopeError};
 use crate::mesh::service::{DeployRequest, News, Teller};
 use crate::metrics::{DeployEnd, Limit};
-use crate::store::Role;
+use crate::store::{Role, UtcMs};
 
 /// The capability of clients that want every line of an installation.
 const PROGRESS: &str = "deploy_progress";
@@ -54,9 +55,19 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         None => None,
         Some(scope) => Some(settled(mesh, scope).await?),
     };
+    paced(mesh, who)?;
     let description = describe(&spec.source);
     let ServiceSpec { source, args, env, policy, .. } = spec;
     Ok(DeployRequest { by: who.clone(), source, args, env, limits, policy, scope, description })
+}
+
+/// Takes one of the member's deploys of this minute.
+pub(super) fn paced(mesh: &MeshContext, who: &Principal) -> Result<(), Refusal> {
+    mesh.pace.take(&who.member_id, UtcMs::now()).map_err(|wait_ms| {
+        mesh.metrics.limits.count(Limit::DeployRate);
+        let seconds = wait_ms.div_ceil(1_000);
+        (ErrorCode::Limit, format!("limit: {DEPLOYS_PER_MINUTE} deploys a minute of a member; again in {seconds} s"))
+    })
 }
 
 async fn settled(mesh: &MeshContext, wanted: protocol::wire::Scope) -> Result<protocol::wire::Scope, Refusal> {

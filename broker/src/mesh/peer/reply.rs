@@ -31,7 +31,7 @@ pub fn refused(refused: &Refused, req_id: Option<&str>) -> String {
         Refused::NotFound(_) => ErrorCode::NotFound,
         Refused::Forbidden => ErrorCode::Forbidden,
         Refused::Limit(_) => ErrorCode::Limit,
-        Refused::NoRunner => ErrorCode::DeployError,
+        Refused::NoRunner | Refused::Cannot(_) => ErrorCode::DeployError,
         Refused::Internal(_) => ErrorCode::Internal,
     };
     error(code, refused.to_string(), req_id)

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use actix::prelude::*;
 use protocol::link::{Failure, ServiceReport, ServiceSpec, ServiceState, Tool};
 use protocol::wire::Scope;
-use serde_json::json;
 use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::messages::{Ended, Look, News, Teller};
@@ -18,7 +17,7 @@ use super::state::{Actual, Event, State, Verdict};
 use super::view::ServiceCell;
 use crate::mesh::MeshContext;
 use crate::runners::{Link, ServiceKey};
-use crate::store::{ServiceWithDeployments, StoreError, UtcMs};
+use crate::store::{Desired, ServiceWithDeployments, StoreError, UtcMs};
 
 /// How often waiting calls are looked through for those whose time is up.
 const SWEEP_EVERY: Duration = Duration::from_millis(250);
@@ -37,10 +36,24 @@ pub struct ServiceActor {
     pub(super) link: Option<Link>,
     pub(super) deploys: HashMap<String, Vec<Teller>>,
     pub(super) undeploys: Vec<Teller>,
+    /// Those who wait for it to rest.
+    pub(super) stops: Vec<Teller>,
+    /// What was last told of as running.
+    pub(super) served: Option<Served>,
+    /// The deployment that comes back because another one died on trial, and how that died.
+    pub(super) comes_back: Option<(String, String)>,
+    /// The active deployment whose end is being written down before it is told.
+    pub(super) end_written: Option<String>,
     pub(super) shown: Option<(ServiceState, String)>,
     pub(super) open_for: Option<(String, usize)>,
     /// The number of the last step that was begun: the end of an earlier one is no news.
     pub(super) turn: u64,
+}
+
+/// A deployment that those who see the service know of.
+pub(super) struct Served {
+    pub(super) deployment: String,
+    pub(super) version: Option<String>,
 }
 
 /// What the service row says besides its deployments.
@@ -73,6 +86,10 @@ impl ServiceActor {
             link: None,
             deploys: HashMap::new(),
             undeploys: Vec::new(),
+            stops: Vec::new(),
+            served: None,
+            comes_back: None,
+            end_written: None,
             shown: None,
             open_for: None,
             turn: 0,
@@ -97,7 +114,13 @@ impl ServiceActor {
         }
         let id = |deployment: &Option<crate::store::Deployment>| deployment.as_ref().map(|row| row.id.to_string());
         let over = [&stored.active, &stored.pending].into_iter().flatten().filter_map(record::ended).collect();
-        self.state = State::stored(id(&stored.active), id(&stored.pending), over);
+        let rests = row.desired == Desired::Stopped;
+        self.state = State::stored(id(&stored.active), id(&stored.pending), over).resting(rests);
+        self.served = stored
+            .active
+            .as_ref()
+            .filter(|active| active.ever_ready)
+            .map(|active| Served { deployment: active.id.to_string(), version: active.version.clone() });
         Ok(())
     }
 
@@ -162,20 +185,13 @@ impl ServiceActor {
             Verdict::Running => {
                 let tools = self.tools.get(deployment).cloned().unwrap_or_default();
                 self.record_ready(deployment, &tools, ctx);
-                self.announce(
-                    "mcp_deployed",
-                    json!({
-                        "name": self.cell.name,
-                        "description": self.about.as_ref().map(|about| about.description.clone()),
-                        "tool_count": tools.len(),
-                        "deployed_by": self.about.as_ref().map(|about| about.deployed_by_name.clone()),
-                        "scope": self.about.as_ref().map(|about| about.scope.clone()),
-                        "tools": *tools,
-                    }),
-                );
+                self.announce_running(deployment, &tools);
+                self.try_out(deployment, ctx);
                 News::Running(tools)
             }
             Verdict::Failed(failure) => return self.failed(deployment.to_owned(), failure, ctx),
+            Verdict::Stopped => return self.stops.drain(..).for_each(|tell| tell(&News::Stopped)),
+            Verdict::Died { back, failure } => return self.died(deployment, &back, &failure, ctx),
         };
         self.tell(deployment, &news);
     }
@@ -237,7 +253,7 @@ impl Drop for ServiceActor {
     fn drop(&mut self) {
         let reason = "the broker's part for this service ended meanwhile; the catalog says what came of it";
         let news = News::Failed(Failure { reason: reason.to_owned(), log: Vec::new() });
-        self.deploys.values().flatten().chain(&self.undeploys).for_each(|tell| tell(&news));
+        self.deploys.values().flatten().chain(&self.undeploys).chain(&self.stops).for_each(|tell| tell(&news));
     }
 }
 

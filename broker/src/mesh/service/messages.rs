@@ -68,6 +68,9 @@ pub enum Refused {
     /// A named limit is reached.
     #[error("{0}")]
     Limit(String),
+    /// It cannot be done, for a reason that its deployer can change.
+    #[error("{0}")]
+    Cannot(String),
     /// No runner is configured.
     #[error("this broker has no runner")]
     NoRunner,
@@ -93,6 +96,33 @@ pub struct Undeploy {
     /// Who asks.
     pub by: Principal,
     /// Who waits for the end.
+    pub teller: Teller,
+}
+
+/// What a person wants of a service that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Its source resolved anew, as a new deployment.
+    Update,
+    /// An earlier deployment: this one, or the one before the active one.
+    Rollback(Option<String>),
+    /// Its processes ended and started again.
+    Restart,
+    /// That it rests.
+    Stop,
+    /// That it runs, also when it failed or crashed.
+    Start,
+}
+
+/// Change a service that is there; the news go to the teller.
+#[derive(Message)]
+#[rtype(result = "Result<(), Refused>")]
+pub struct Manage {
+    /// Who asks.
+    pub by: Principal,
+    /// For what.
+    pub change: Change,
+    /// Who waits for the outcome.
     pub teller: Teller,
 }
 

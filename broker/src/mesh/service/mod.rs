@@ -14,10 +14,11 @@ mod shown;
 mod spec;
 pub mod state;
 mod steps;
+mod verbs;
 mod view;
 
 pub use actor::ServiceActor;
 pub use desk::{Call, Desk, Ticket};
-pub use messages::{Deploy, DeployRequest, Look, News, Refused, Teller, Undeploy};
+pub use messages::{Change, Deploy, DeployRequest, Look, Manage, News, Refused, Teller, Undeploy};
 pub use spec::child;
 pub use view::{ServiceCell, View};

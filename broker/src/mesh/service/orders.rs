@@ -1,55 +1,45 @@
 //! Deploys and undeploys: who may, what is written down, and who is told. They take turns: what happens during a write
 //! waits behind it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use actix::prelude::*;
 use protocol::link::{Failure, ServiceSpec};
 use protocol::wire::Scope;
 use serde_json::json;
 
 use super::actor::{About, ServiceActor};
-use super::messages::{Deploy, News, Refused, Undeploy};
+use super::messages::{Deploy, DeployRequest, News, Refused, Teller, Undeploy};
 use super::record;
 use super::state::Event;
+use crate::mesh::MeshContext;
 use crate::mesh::scope::{Principal, Verb, may};
 use crate::metrics::Limit;
 use crate::runners::Link;
-use crate::store::{Slot, StoreError, UtcMs};
+use crate::store::{NewDeployment, Slot, StoreError, UtcMs};
+
+/// How often, and with which pauses, the store is asked whether a deployment is there after all.
+const READ_BACK: u32 = 5;
+const READ_BACK_PAUSE: Duration = Duration::from_millis(500);
+
+/// A deployment that is about to be written down.
+pub(super) struct Beginning {
+    pub(super) request: DeployRequest,
+    pub(super) teller: Teller,
+    /// The service is the requester's from now on, and shared as the request says.
+    pub(super) takes_over: bool,
+}
 
 impl Handler<Deploy> for ServiceActor {
     type Result = Accepted;
 
     fn handle(&mut self, deploy: Deploy, ctx: &mut Self::Context) -> Self::Result {
-        let link = match self.may_deploy(&deploy) {
-            Ok(link) => link,
-            Err(refused) => return self.refuse(refused, ctx),
-        };
-        let slot = if self.state.keeps_active() { Slot::Pending } else { Slot::Active };
-        let scope = deploy.request.scope.clone().or_else(|| self.about.as_ref().map(|about| about.scope.clone()));
-        let scope = scope.unwrap_or_default();
-        let (row, spec) = match record::row(&self.mesh, &self.cell.name, &deploy.request, &scope, slot, link.name()) {
-            Ok(both) => both,
-            Err(words) => return self.refuse(Refused::Internal(words), ctx),
-        };
-        let (store, limit) = (self.mesh.store.clone(), self.mesh.max_services);
-        let stored = async move { store.deploy(row, limit, UtcMs::now()).await };
-        // Deploys and undeploys of one name take turns: what happens during the write waits behind it.
-        let done = stored.into_actor(self).map(move |stored, me, ctx| match stored {
-            Ok(_) => {
-                me.deployed(spec, scope, link, deploy, ctx);
-                Ok(())
-            }
-            Err(error) => {
-                me.leave_if_empty(ctx);
-                Err(match error {
-                    StoreError::Limit { .. } => {
-                        me.mesh.metrics.limits.count(Limit::ServicesPerMesh);
-                        Refused::Limit(error.to_string())
-                    }
-                    other => Refused::Internal(other.to_string()),
-                })
-            }
-        });
-        in_turn(done, ctx)
+        if let Err(refused) = self.may_deploy(&deploy.request.by) {
+            return self.refuse(refused, ctx);
+        }
+        let Deploy { request, teller } = deploy;
+        self.begin(Beginning { request, teller, takes_over: true }, ctx)
     }
 }
 
@@ -74,10 +64,10 @@ impl Handler<Undeploy> for ServiceActor {
 }
 
 /// Whether a request was taken in. Awaited apart from the actor, since some answers are an actor's last act.
-type Accepted = ResponseFuture<Result<(), Refused>>;
+pub(super) type Accepted = ResponseFuture<Result<(), Refused>>;
 
 /// Runs `work` to its end before the next message is taken, and gives its result to the sender.
-fn in_turn(
+pub(super) fn in_turn(
     work: impl ActorFuture<ServiceActor, Output = Result<(), Refused>> + 'static,
     ctx: &mut Context<ServiceActor>,
 ) -> Accepted {
@@ -93,21 +83,58 @@ fn in_turn(
 }
 
 impl ServiceActor {
+    /// Writes a deployment down and takes it in. Deploys, undeploys and changes of one name take turns: what happens
+    /// during the write waits behind it.
+    pub(super) fn begin(&mut self, beginning: Beginning, ctx: &mut Context<Self>) -> Accepted {
+        // A service stays with its runner, also while that still stops it: two must never run it.
+        let Some(link) = self.link.as_ref().or_else(|| self.mesh.runners.place()).cloned() else {
+            return self.refuse(Refused::NoRunner, ctx);
+        };
+        let slot = if self.state.keeps_active() { Slot::Pending } else { Slot::Active };
+        let before = self.about.as_ref().map(|about| about.scope.clone());
+        let scope = beginning.request.scope.clone().or(before).unwrap_or_default();
+        let place = record::Place { slot, runner: link.name(), takes_over: beginning.takes_over };
+        let (row, spec) = match record::row(&self.mesh, &self.cell.name, &beginning.request, &scope, place) {
+            Ok(both) => both,
+            Err(words) => return self.refuse(Refused::Internal(words), ctx),
+        };
+        let stored = written(Arc::clone(&self.mesh), row);
+        let done = stored.into_actor(self).map(move |stored, me, ctx| match stored {
+            Ok(()) => {
+                me.deployed(spec, scope, link, beginning, ctx);
+                Ok(())
+            }
+            Err(error) => {
+                me.leave_if_empty(ctx);
+                Err(match error {
+                    StoreError::Limit { .. } => {
+                        me.mesh.metrics.limits.count(Limit::ServicesPerMesh);
+                        Refused::Limit(error.to_string())
+                    }
+                    other => Refused::Internal(other.to_string()),
+                })
+            }
+        });
+        in_turn(done, ctx)
+    }
+
     /// What the deployment needs to be known, once the store holds it.
-    fn deployed(&mut self, recorded: ServiceSpec, scope: Scope, link: Link, deploy: Deploy, ctx: &mut Context<Self>) {
-        let Deploy { request, teller } = deploy;
+    fn deployed(&mut self, recorded: ServiceSpec, scope: Scope, link: Link, new: Beginning, ctx: &mut Context<Self>) {
+        let Beginning { request, teller, takes_over } = new;
         let created_at = self.about.as_ref().map_or_else(UtcMs::now, |about| about.created_at);
-        self.about = Some(About {
+        let before = self.about.take().filter(|_| !takes_over);
+        self.about = before.or(Some(About {
             scope,
             deployed_by: request.by.member_id,
             deployed_by_name: request.by.display_name,
             description: request.description,
             created_at,
-        });
+        }));
         self.link = Some(link);
         for tell in self.undeploys.drain(..) {
             tell(&failed("a later deploy took the name over; what ran before is being stopped"));
         }
+        self.interrupt_stops("a later deploy started it again");
         teller(&News::Building(None));
         // What the runner holds is looked at before anything is said about the new one.
         self.look(ctx);
@@ -117,15 +144,11 @@ impl ServiceActor {
         self.happened(Event::Deployed(id), ctx);
     }
 
-    fn may_deploy(&self, deploy: &Deploy) -> Result<Link, Refused> {
-        if self.about.is_some() && self.state.active().is_some() {
-            self.may_manage(&deploy.request.by)?;
-        }
-        // A service stays with its runner, also while that still stops it: two must never run it.
-        self.link.as_ref().or_else(|| self.mesh.runners.place()).cloned().ok_or(Refused::NoRunner)
+    fn may_deploy(&self, who: &Principal) -> Result<(), Refused> {
+        if self.about.is_some() && self.state.active().is_some() { self.may_manage(who) } else { Ok(()) }
     }
 
-    fn may_manage(&self, who: &Principal) -> Result<(), Refused> {
+    pub(super) fn may_manage(&self, who: &Principal) -> Result<(), Refused> {
         let not_found = || Refused::NotFound(self.cell.name.clone());
         let about = self.about.as_ref().filter(|_| self.state.active().is_some()).ok_or_else(not_found)?;
         if may(who, Verb::Manage, &about.scope, &about.deployed_by) {
@@ -138,6 +161,7 @@ impl ServiceActor {
     fn undeployed(&mut self, undeploy: Undeploy, ctx: &mut Context<Self>) {
         self.announce("mcp_undeployed", json!({ "name": self.cell.name, "by": undeploy.by.display_name }));
         self.undeploys.push(undeploy.teller);
+        self.interrupt_stops("the service was undeployed meanwhile");
         self.happened(Event::Removed, ctx);
         if !self.link.as_ref().is_some_and(Link::is_up) {
             self.leave_behind(ctx);
@@ -151,7 +175,7 @@ impl ServiceActor {
         self.gone(ctx);
     }
 
-    fn refuse(&mut self, refused: Refused, ctx: &mut Context<Self>) -> Accepted {
+    pub(super) fn refuse(&mut self, refused: Refused, ctx: &mut Context<Self>) -> Accepted {
         self.leave_if_empty(ctx);
         Box::pin(std::future::ready(Err(refused)))
     }
@@ -164,6 +188,27 @@ impl ServiceActor {
     }
 }
 
-fn failed(reason: &str) -> News {
+/// Writes a deployment down. When the store does not say whether it did, it is asked again: what is there is not left to
+/// come to light at the next start.
+async fn written(mesh: Arc<MeshContext>, row: NewDeployment) -> Result<(), StoreError> {
+    let id = row.id.clone();
+    let error = match mesh.store.deploy(row, mesh.max_services, UtcMs::now()).await {
+        Ok(_) => return Ok(()),
+        Err(error @ (StoreError::Limit { .. } | StoreError::NotFound { .. } | StoreError::Taken { .. })) => {
+            return Err(error);
+        }
+        Err(error) => error,
+    };
+    for _ in 0..READ_BACK {
+        match mesh.store.deployment(&mesh.id, &id).await {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => break,
+            Err(_) => tokio::time::sleep(READ_BACK_PAUSE).await,
+        }
+    }
+    Err(error)
+}
+
+pub(super) fn failed(reason: &str) -> News {
     News::Failed(Failure { reason: reason.to_owned(), log: Vec::new() })
 }

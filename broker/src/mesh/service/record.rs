@@ -31,14 +31,22 @@ fn context<'a>(mesh: &'a MeshContext, deployment: &'a DeploymentId) -> Context<'
     Context { mesh: mesh.id.as_str(), table: "deployment", key: deployment.as_str(), version: 1 }
 }
 
+/// Where a new deployment goes.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) slot: Slot,
+    pub(super) runner: &'a str,
+    /// See [`NewDeployment::takes_over`].
+    pub(super) takes_over: bool,
+}
+
 /// The row for a new deployment; the environment is sealed here and never stored in clear.
 pub(super) fn row(
     mesh: &MeshContext,
     service: &str,
     request: &DeployRequest,
     scope: &Scope,
-    slot: Slot,
-    runner: &str,
+    place: Place<'_>,
 ) -> Result<(NewDeployment, ServiceSpec), String> {
     let id = DeploymentId::new();
     let spec = ServiceSpec {
@@ -66,8 +74,9 @@ pub(super) fn row(
         created_by: member(&request.by.member_id)?,
         scope: Document::of(scope).map_err(text)?,
         description: request.description.clone(),
-        runner: Some(runner.to_owned()),
-        slot,
+        runner: Some(place.runner.to_owned()),
+        slot: place.slot,
+        takes_over: place.takes_over,
     };
     Ok((row, spec))
 }

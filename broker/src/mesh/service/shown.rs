@@ -7,7 +7,7 @@ use actix::prelude::*;
 use protocol::link::{FailCode, ServiceState, Tool};
 use serde_json::json;
 
-use super::actor::ServiceActor;
+use super::actor::{Served, ServiceActor};
 use super::desk::{Counter, Phase};
 use super::messages::Refused;
 use super::record;
@@ -77,6 +77,29 @@ impl ServiceActor {
         }
     }
 
+    /// A deployment runs: news for those who see the service, unless they know it already.
+    pub(super) fn announce_running(&mut self, deployment: &str, tools: &Arc<[Tool]>) {
+        let version = self.specs.get(deployment).and_then(|spec| spec.version.clone());
+        let now = Served { deployment: deployment.to_owned(), version: version.clone() };
+        let (before, back) = (self.served.replace(now), self.comes_back.take());
+        let Some(about) = &self.about else { return };
+        match before {
+            Some(before) if before.deployment == deployment => {}
+            Some(before) => {
+                let because = back.filter(|(id, _)| id == deployment).map(|(_, reason)| reason);
+                let data = json!({ "name": self.cell.name, "prev_sha": before.version, "new_sha": version,
+                    "tools": **tools, "rolled_back": because });
+                self.announce("mcp_updated", data);
+            }
+            None => {
+                let data = json!({ "name": self.cell.name, "description": about.description,
+                    "tool_count": tools.len(), "deployed_by": about.deployed_by_name, "scope": about.scope,
+                    "tools": **tools });
+                self.announce("mcp_deployed", data);
+            }
+        }
+    }
+
     pub(super) fn announce(&self, event: &'static str, data: serde_json::Value) {
         if let Some(about) = &self.about {
             let audience = Audience { scope: about.scope.clone(), deployed_by: about.deployed_by.clone() };
@@ -109,11 +132,17 @@ impl ServiceActor {
         use ServiceState as S;
         let name = &self.cell.name;
         match state {
+            // It goes down and comes up again: calls wait for that here, since the runner would turn them away.
+            _ if self.state.begins_again() => self.cell.desk.set(Phase::Waiting),
             S::Building | S::Starting | S::Running | S::Restarting => return self.open_desk(),
             S::Queued | S::Unreachable => self.cell.desk.set(Phase::Waiting),
             S::Failed | S::Crashed | S::Stopped => {
                 let why = self.state.failure().map_or_else(String::new, |failure| format!(": {}", failure.reason));
                 let words = format!("service \"{name}\" is {state}{why}");
+                self.cell.desk.set(Phase::Closed(FailCode::NotRunning, words));
+            }
+            S::Draining if !self.state.is_removed() => {
+                let words = format!("service \"{name}\" is being stopped");
                 self.cell.desk.set(Phase::Closed(FailCode::NotRunning, words));
             }
             S::Draining => {
@@ -164,9 +193,13 @@ impl ServiceActor {
     }
 
     /// Keeps how the active deployment ended, and takes it back when it runs again after all.
-    fn record_end(&self, from: Option<ServiceState>, to: ServiceState, ctx: &mut Context<Self>) {
+    fn record_end(&mut self, from: Option<ServiceState>, to: ServiceState, ctx: &mut Context<Self>) {
         let began_again = from.is_some_and(|from| from.is_final()) && to == ServiceState::Running;
         let Some(active) = self.state.active().filter(|_| to.is_final() || began_again) else { return };
+        // Of one that somebody waits for it is written before they are told.
+        if self.end_written.take().is_some_and(|written| written == active) {
+            return;
+        }
         let ended = self.state.over(active).and_then(|over| record::end(over).ok());
         let Ok(id) = active.parse() else { return };
         let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
@@ -180,12 +213,13 @@ impl ServiceActor {
 
     /// What has to be written about a deployment that failed: of the active one how it ended, of one that came up beside
     /// it that it does no longer. `None` when it is neither any more.
-    pub(super) fn failure_written(&self, deployment: &str) -> Option<impl Future<Output = ()> + use<>> {
+    pub(super) fn failure_written(&mut self, deployment: &str) -> Option<impl Future<Output = ()> + use<>> {
         let is_active = self.state.active()? == deployment;
         if !is_active && self.state.pending().is_some() {
             return None;
         }
         let id = deployment.parse().ok()?;
+        self.end_written = is_active.then(|| deployment.to_owned());
         let ended = self.state.over(deployment).and_then(|over| record::end(over).ok());
         let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
         Some(async move {

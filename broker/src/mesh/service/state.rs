@@ -8,7 +8,12 @@
 //! deploy ─▶ pending ──running──▶ commit ──▶ active ──▶ the old one is unloaded
 //!              └─────failed────▶ dropped (the active one, if any, never noticed)
 //! undeploy ─▶ nothing is wanted ──▶ everything is unloaded ──▶ gone
+//! stop ─────▶ nothing is wanted ──▶ everything is unloaded ──▶ rests, until start
+//! restart ──▶ the active one is unloaded ──▶ and loaded again
+//! rollback ─▶ an earlier one is pending, whatever the active one does
 //! ```
+//!
+//! What replaced another one is on trial for a while: when it dies then, the one before it comes back, once.
 //!
 //! `failed` and `crashed` count as agreement: the runner did what it could, a person decides.
 
@@ -56,6 +61,15 @@ pub enum Verdict {
     Running,
     /// It will not run: the reason and the last log lines.
     Failed(Failure),
+    /// It was stopped as asked, and nothing of it is left.
+    Stopped,
+    /// It died on trial: the one before it is to come back.
+    Died {
+        /// The one before it.
+        back: Deployment,
+        /// How it died.
+        failure: Failure,
+    },
 }
 
 /// What happened.
@@ -63,8 +77,19 @@ pub enum Verdict {
 pub enum Event {
     /// The store holds a new deployment.
     Deployed(Deployment),
+    /// The store points at an earlier deployment again, which comes up beside the active one.
+    Returned(Deployment),
     /// The store no longer holds the service.
     Removed,
+    /// The store says that it is to rest.
+    Stopped,
+    /// The store says that it is to run. What runs already is left alone, unless it is to begin anew.
+    Started {
+        /// Also what runs ends and starts again.
+        anew: bool,
+    },
+    /// A deployment has run long enough for its trial to be over.
+    Stable(Deployment),
     /// The link is up; this is all the runner knows of the service.
     Seen(BTreeMap<Deployment, Actual>),
     /// The link is down.
@@ -91,6 +116,22 @@ pub struct State {
     accepted: BTreeSet<Deployment>,
     unsettled: Vec<Deployment>,
     removed: bool,
+    /// It is to rest.
+    stopped: bool,
+    /// Somebody waits for it to rest.
+    stopping: bool,
+    /// Deployments that are wanted, but not as the runner has them: unloaded first, and loaded again.
+    again: BTreeSet<Deployment>,
+    /// The pending one is an earlier one that comes back.
+    returns: bool,
+    trial: Option<Trial>,
+}
+
+/// A deployment that has replaced another one a moment ago.
+#[derive(Debug, Clone, PartialEq)]
+struct Trial {
+    of: Deployment,
+    before: Deployment,
 }
 
 impl State {
@@ -101,11 +142,24 @@ impl State {
         Self { active, pending, over, unsettled, ..Self::default() }
     }
 
+    /// The same, as somebody left it: resting or not.
+    #[must_use]
+    pub fn resting(self, stopped: bool) -> Self {
+        Self { stopped, ..self }
+    }
+
     /// Takes an event in; returns the verdicts it brings.
     pub fn on(&mut self, event: Event) -> Vec<(Deployment, Verdict)> {
         match event {
             Event::Deployed(id) => self.deployed(id),
+            Event::Returned(id) => self.returned(id),
             Event::Removed => self.removed(),
+            Event::Stopped => self.stopped(),
+            Event::Started { anew } => self.started(anew),
+            Event::Stable(id) => {
+                self.trial.take_if(|trial| trial.of == id);
+                Vec::new()
+            }
             Event::Seen(actual) => self.seen(actual),
             Event::OutOfSight => self.out_of_sight(),
             Event::Done(step) => self.done(&step),
@@ -115,28 +169,86 @@ impl State {
     }
 
     fn deployed(&mut self, id: Deployment) -> Vec<(Deployment, Verdict)> {
-        // Whoever waits for an earlier one waits for nothing now.
-        let earlier = std::mem::replace(&mut self.unsettled, vec![id.clone()]);
-        self.removed = false;
-        if self.keeps_active() {
+        let keeps = self.keeps_active();
+        let verdicts = self.takes_over(&id);
+        if keeps {
             self.pending = Some(id);
         } else {
             (self.active, self.pending) = (Some(id), None);
         }
+        verdicts
+    }
+
+    /// Whoever waits for an earlier one, or for the end, waits for nothing now.
+    fn takes_over(&mut self, id: &Deployment) -> Vec<(Deployment, Verdict)> {
+        let earlier = std::mem::replace(&mut self.unsettled, vec![id.clone()]);
+        (self.removed, self.stopped, self.stopping, self.returns, self.trial) = (false, false, false, false, None);
         let replaced = |id| (id, Verdict::Failed(plain("a later deploy took its place")));
         earlier.into_iter().map(replaced).collect()
+    }
+
+    fn returned(&mut self, id: Deployment) -> Vec<(Deployment, Verdict)> {
+        let verdicts = self.takes_over(&id);
+        self.over.remove(&id);
+        if self.actual.get(&id).is_some_and(|actual| !is_alive(actual.state)) {
+            self.again.insert(id.clone());
+        }
+        (self.pending, self.returns) = (Some(id), true);
+        verdicts
+    }
+
+    fn stopped(&mut self) -> Vec<(Deployment, Verdict)> {
+        (self.stopped, self.stopping, self.returns) = (true, true, false);
+        (self.pending, self.trial) = (None, None);
+        self.again.clear();
+        let meanwhile = |id| (id, Verdict::Failed(plain("the service was stopped meanwhile")));
+        let mut verdicts: Vec<_> = std::mem::take(&mut self.unsettled).into_iter().map(meanwhile).collect();
+        self.rested(&mut verdicts);
+        verdicts
+    }
+
+    /// Nothing of a service that is to rest is left: whoever waits for that is told, once.
+    fn rested(&mut self, verdicts: &mut Vec<(Deployment, Verdict)>) {
+        let nothing_left = self.in_sight && self.actual.is_empty() && self.under_way.is_none();
+        if self.stopping
+            && nothing_left
+            && let Some(active) = &self.active
+        {
+            self.stopping = false;
+            verdicts.push((active.clone(), Verdict::Stopped));
+        }
+    }
+
+    fn started(&mut self, anew: bool) -> Vec<(Deployment, Verdict)> {
+        let Some(active) = self.active.clone() else { return Vec::new() };
+        let rested = std::mem::take(&mut self.stopped);
+        self.stopping = false;
+        if self.runs(&active) && !rested && !anew {
+            return vec![(active, Verdict::Running)];
+        }
+        let held = self.actual.get(&active);
+        if held.is_some_and(|held| anew || rested || !is_alive(held.state)) {
+            self.again.insert(active.clone());
+        }
+        self.over.remove(&active);
+        self.trial = None;
+        if !self.unsettled.contains(&active) {
+            self.unsettled.push(active);
+        }
+        Vec::new()
     }
 
     /// Whether a new deployment comes up beside the active one. With nothing that runs there is nothing
     /// to keep: then the new one is the service, and is shown as it comes up or fails.
     #[must_use]
     pub fn keeps_active(&self) -> bool {
-        self.active.as_ref().is_some_and(|active| self.runs(active))
+        !self.stopped && self.active.as_ref().is_some_and(|active| self.runs(active))
     }
 
     fn removed(&mut self) -> Vec<(Deployment, Verdict)> {
-        self.removed = true;
+        (self.removed, self.stopped, self.stopping, self.trial) = (true, false, false, None);
         (self.active, self.pending) = (None, None);
+        self.again.clear();
         let mut verdicts = Vec::new();
         for id in std::mem::take(&mut self.unsettled) {
             verdicts.push((id, Verdict::Failed(plain("the service was undeployed meanwhile"))));
@@ -148,7 +260,12 @@ impl State {
         self.in_sight = true;
         self.actual = actual;
         self.reckon_with_accepted();
+        self.again.retain(|id| self.actual.contains_key(id));
         for (id, actual) in &self.actual {
+            // What ends because somebody asked for it may begin again.
+            if self.stopped || self.again.contains(id) {
+                continue;
+            }
             if actual.state.is_final() {
                 self.over.insert(id.clone(), actual.clone());
             } else {
@@ -158,9 +275,9 @@ impl State {
         }
         let wanted = [&self.active, &self.pending];
         self.over.retain(|id, _| wanted.contains(&&Some(id.clone())));
-        let mut verdicts = Vec::new();
+        let mut verdicts = self.tried();
         for id in self.unsettled.clone() {
-            let Some(actual) = self.actual_of(&id) else {
+            let Some(actual) = self.actual_of(&id).filter(|_| !self.again.contains(&id)) else {
                 continue;
             };
             match actual.state {
@@ -176,7 +293,21 @@ impl State {
                 _ => {}
             }
         }
+        self.rested(&mut verdicts);
         verdicts
+    }
+
+    /// Whether what is on trial has died.
+    fn tried(&mut self) -> Vec<(Deployment, Verdict)> {
+        use ServiceState::{Crashed, Failed, Restarting};
+        let died = |trial: &mut Trial| {
+            self.actual.get(&trial.of).is_some_and(|actual| matches!(actual.state, Restarting | Crashed | Failed))
+        };
+        let Some(Trial { of, before }) = self.trial.take_if(died) else { return Vec::new() };
+        let actual = self.actual.get(&of);
+        let failure = actual.and_then(|actual| actual.failure.clone());
+        let failure = failure.or_else(|| actual.map(|actual| plain(&actual.cause))).unwrap_or_else(|| plain("it died"));
+        vec![(of, Verdict::Died { back: before, failure })]
     }
 
     /// A report that is older than an answer does not undo it; one that names the deployment takes its place.
@@ -199,12 +330,17 @@ impl State {
         let mut verdicts = Vec::new();
         match step {
             Step::Commit(id) if self.pending.as_ref() == Some(id) => {
-                self.active = self.pending.take();
+                let before = std::mem::replace(&mut self.active, self.pending.take());
+                let returned = std::mem::take(&mut self.returns);
+                let before = before.filter(|before| !returned && !self.over.contains_key(before));
+                self.trial = before.map(|before| Trial { of: id.clone(), before });
                 self.settle(&mut verdicts, id.clone(), Verdict::Running);
             }
             Step::Unload(id) => {
                 self.actual.remove(id);
                 self.accepted.remove(id);
+                self.again.remove(id);
+                self.rested(&mut verdicts);
             }
             Step::Load(id) => {
                 if !self.actual.contains_key(id) {
@@ -262,6 +398,9 @@ impl State {
         if !self.in_sight {
             return None;
         }
+        if let Some(id) = self.again.iter().find(|id| self.actual.contains_key(*id)) {
+            return Some(Step::Unload(id.clone()));
+        }
         if let Some(id) = self.wanted().find(|id| !self.actual.contains_key(*id) && !self.over.contains_key(*id)) {
             return Some(Step::Load(id.clone()));
         }
@@ -272,7 +411,7 @@ impl State {
     }
 
     fn wanted(&self) -> impl Iterator<Item = &Deployment> {
-        self.active.iter().chain(&self.pending)
+        self.active.iter().chain(&self.pending).filter(|_| !self.stopped)
     }
 
     fn runs(&self, id: &str) -> bool {
@@ -313,10 +452,41 @@ impl State {
         if !self.in_sight {
             return (ServiceState::Unreachable, "the runner is not connected".to_owned());
         }
+        if self.stopped {
+            let state = if self.actual.is_empty() { ServiceState::Stopped } else { ServiceState::Draining };
+            return (state, "stopped by hand".to_owned());
+        }
+        if self.again.contains(active) {
+            return (ServiceState::Restarting, "restarted by hand".to_owned());
+        }
         match self.actual_of(active) {
             Some(actual) => (actual.state, actual.cause.clone()),
             None => (ServiceState::Queued, "waits for its runner".to_owned()),
         }
+    }
+
+    /// Whether the runner is about to take the active one down and up again: calls wait.
+    #[must_use]
+    pub fn begins_again(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| self.again.contains(active))
+    }
+
+    /// Whether somebody wants it to rest.
+    #[must_use]
+    pub fn is_resting(&self) -> bool {
+        self.stopped
+    }
+
+    /// Whether it is forgotten, and on its way out.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// The deployment that is on trial.
+    #[must_use]
+    pub fn on_trial(&self) -> Option<&str> {
+        self.trial.as_ref().map(|trial| trial.of.as_str())
     }
 
     /// How a deployment ended for good, if it did.
@@ -328,8 +498,16 @@ impl State {
     /// Why the active deployment failed or crashed.
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
+        if self.stopped {
+            return None;
+        }
         self.actual_of(self.active.as_deref()?)?.failure.as_ref()
     }
+}
+
+/// Whether the runner goes on with it by itself.
+const fn is_alive(state: ServiceState) -> bool {
+    !state.is_final() && !matches!(state, ServiceState::Draining)
 }
 
 /// Accepted; its first report is on the way and replaces this.

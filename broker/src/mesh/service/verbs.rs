@@ -1,0 +1,189 @@
+//! What a person does with a service that is there: update, rollback, restart, stop, start.
+//!
+//! A rollback brings the earlier deployment itself back, under its own id: what it was sealed for, its exact version and
+//! its tools are those it had, and going back again goes further back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use protocol::link::Failure;
+
+use super::actor::ServiceActor;
+use super::messages::{Change, DeployRequest, Manage, News, Refused, Teller};
+use super::orders::{Accepted, Beginning, failed, in_turn};
+use super::record::{self, Recorded};
+use super::state::Event;
+use crate::mesh::MeshContext;
+use crate::mesh::scope::Principal;
+use crate::runners::Link;
+use crate::store::{Deployment, Desired, NewServiceEvent, StoreError, UtcMs};
+
+/// How long a deployment that replaced another one is on trial, from when it was ready.
+const TRIAL: Duration = Duration::from_secs(30);
+
+impl Handler<Manage> for ServiceActor {
+    type Result = Accepted;
+
+    fn handle(&mut self, Manage { by, change, teller }: Manage, ctx: &mut Self::Context) -> Self::Result {
+        if let Err(refused) = self.may_manage(&by) {
+            return self.refuse(refused, ctx);
+        }
+        match change {
+            Change::Update => self.update(by, teller, ctx),
+            Change::Rollback(to) => self.roll_back(to, teller, ctx),
+            Change::Restart => self.set_desired(Desired::Running, true, teller, ctx),
+            Change::Start => self.set_desired(Desired::Running, false, teller, ctx),
+            Change::Stop => self.set_desired(Desired::Stopped, false, teller, ctx),
+        }
+    }
+}
+
+impl ServiceActor {
+    /// The same once more, of which the exact version is to be found out again.
+    fn update(&mut self, by: Principal, teller: Teller, ctx: &mut Context<Self>) -> Accepted {
+        let newest = self.state.pending().or(self.state.active());
+        let Some(spec) = newest.and_then(|id| self.specs.get(id)) else {
+            return self.refuse(Refused::NotFound(self.cell.name.clone()), ctx);
+        };
+        let description = self.about.as_ref().map(|about| about.description.clone()).unwrap_or_default();
+        let request = DeployRequest {
+            by,
+            source: spec.source.clone(),
+            args: spec.args.clone(),
+            env: spec.env.clone(),
+            limits: spec.limits,
+            policy: spec.policy,
+            scope: None,
+            description,
+        };
+        self.begin(Beginning { request, teller, takes_over: false }, ctx)
+    }
+
+    fn roll_back(&mut self, to: Option<String>, teller: Teller, ctx: &mut Context<Self>) -> Accepted {
+        let (mesh, name) = (Arc::clone(&self.mesh), self.cell.name.clone());
+        let active = self.state.active().map(str::to_owned).unwrap_or_default();
+        let found = async move {
+            let kept = mesh.store.deployments(&mesh.id, &name).await.map_err(internal)?;
+            let chosen = chosen(&kept, &active, to.as_deref()).map_err(Refused::Cannot)?;
+            point_back(&mesh, &name, chosen).await.map_err(Refused::Internal)
+        };
+        let done = found.into_actor(self).map(|found, me, ctx| {
+            teller(&News::Building(None));
+            me.returns(found?, Some(teller), ctx);
+            Ok(())
+        });
+        in_turn(done, ctx)
+    }
+
+    /// An earlier deployment is pending in the store.
+    fn returns(&mut self, recorded: Recorded, teller: Option<Teller>, ctx: &mut Context<Self>) {
+        self.interrupt_stops("a rollback started it again");
+        self.look(ctx);
+        let id = recorded.spec.deployment.clone();
+        self.deploys.entry(id.clone()).or_default().extend(teller);
+        self.tools.insert(id.clone(), recorded.tools.into());
+        self.specs.insert(id.clone(), recorded.spec);
+        self.happened(Event::Returned(id), ctx);
+    }
+
+    fn set_desired(&mut self, desired: Desired, anew: bool, teller: Teller, ctx: &mut Context<Self>) -> Accepted {
+        let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
+        let written = async move { store.set_desired(&mesh, &name, desired, UtcMs::now()).await };
+        let done = written.into_actor(self).map(move |written, me, ctx| {
+            written.map_err(internal)?;
+            me.look(ctx);
+            match desired {
+                Desired::Running => me.runs_again(anew, teller, ctx),
+                Desired::Stopped => me.rests(teller, ctx),
+            }
+            Ok(())
+        });
+        in_turn(done, ctx)
+    }
+
+    fn runs_again(&mut self, anew: bool, teller: Teller, ctx: &mut Context<Self>) {
+        self.interrupt_stops("it was started again meanwhile");
+        if let Some(active) = self.state.active() {
+            teller(&News::Building(None));
+            self.deploys.entry(active.to_owned()).or_default().push(teller);
+        }
+        self.happened(Event::Started { anew }, ctx);
+    }
+
+    fn rests(&mut self, teller: Teller, ctx: &mut Context<Self>) {
+        self.stops.push(teller);
+        self.happened(Event::Stopped, ctx);
+        if !self.link.as_ref().is_some_and(Link::is_up) {
+            self.interrupt_stops(
+                "it is to rest, but its runner is not connected: what still runs there stops when it returns",
+            );
+        }
+    }
+
+    pub(super) fn interrupt_stops(&mut self, reason: &str) {
+        self.stops.drain(..).for_each(|tell| tell(&failed(reason)));
+    }
+
+    /// What replaced another one has so long to show that it lives.
+    pub(super) fn try_out(&self, deployment: &str, ctx: &mut Context<Self>) {
+        if self.state.on_trial() == Some(deployment) {
+            let id = deployment.to_owned();
+            ctx.run_later(TRIAL, move |me, ctx| me.happened(Event::Stable(id), ctx));
+        }
+    }
+
+    /// A deployment died on trial: the one before it comes back.
+    pub(super) fn died(&mut self, deployment: &str, back: &str, failure: &Failure, ctx: &mut Context<Self>) {
+        let cause = format!("died within {TRIAL:?} of ready: the deployment before it comes back: {}", failure.reason);
+        tracing::warn!(mesh = self.mesh.slug, service = self.cell.name, deployment, back, cause, "rollback");
+        let state = self.state.shown().0.as_str().to_owned();
+        self.mesh.journal.write(NewServiceEvent {
+            mesh_id: self.mesh.id.clone(),
+            service: self.cell.name.clone(),
+            deployment: deployment.parse().ok(),
+            from_state: Some(state.clone()),
+            to_state: state,
+            cause,
+            at: UtcMs::now(),
+        });
+        self.comes_back = Some((back.to_owned(), failure.reason.clone()));
+        let (mesh, name, back) = (Arc::clone(&self.mesh), self.cell.name.clone(), back.to_owned());
+        let found = async move {
+            let id = back.parse().map_err(|error| format!("{error}"))?;
+            let row = mesh.store.deployment(&mesh.id, &id).await.map_err(|error| error.to_string())?;
+            point_back(&mesh, &name, &row.ok_or("it is not kept any more")?).await
+        };
+        ctx.wait(found.into_actor(self).map(|found, me, ctx| match found {
+            Ok(recorded) => me.returns(recorded, None, ctx),
+            Err(error) => tracing::error!(service = me.cell.name, error, "the deployment before cannot come back"),
+        }));
+    }
+}
+
+fn internal(error: StoreError) -> Refused {
+    Refused::Internal(error.to_string())
+}
+
+/// Makes an earlier deployment the pending one, if it can be read.
+async fn point_back(mesh: &MeshContext, name: &str, row: &Deployment) -> Result<Recorded, String> {
+    let recorded = record::open(mesh, row)?;
+    let pointed = mesh.store.set_pending(&mesh.id, name, Some(&row.id), UtcMs::now()).await;
+    pointed.map(|()| recorded).map_err(|error| error.to_string())
+}
+
+/// Which of the kept deployments (the newest first) a rollback is to: the named one, else the last before the active one
+/// that was ready once.
+fn chosen<'a>(kept: &'a [Deployment], active: &str, to: Option<&str>) -> Result<&'a Deployment, String> {
+    match to {
+        Some(to) if to == active => Err(format!("the deployment {to} is the active one")),
+        Some(to) => kept.iter().find(|row| row.id.as_str() == to).ok_or_else(|| {
+            let known: Vec<_> = kept.iter().map(|row| row.id.as_str()).filter(|id| *id != active).collect();
+            format!("no deployment `{to}` of this service is kept; those that are: {}", known.join(", "))
+        }),
+        None => {
+            let mut earlier = kept.iter().skip_while(|row| row.id.as_str() != active).skip(1);
+            earlier.find(|row| row.ever_ready).ok_or_else(|| "there is no earlier deployment that ever ran".to_owned())
+        }
+    }
+}
