@@ -16,6 +16,10 @@ const MAX_URL_BYTES: usize = 2_048;
 const MAX_BRANCH_BYTES: usize = 255;
 /// Longest id of an uploaded file.
 const MAX_FILE_ID_BYTES: usize = 64;
+/// Longest path of a folder in a repository.
+const MAX_SUBDIRECTORY_BYTES: usize = 512;
+/// Most packages that are installed beside one of the Python index.
+const MAX_WITH: usize = 32;
 /// Most words of a command, and the longest of them.
 const MAX_ARGV: usize = 256;
 const MAX_ARG_BYTES: usize = 128 * 1024;
@@ -35,15 +39,24 @@ pub enum Source {
     Uvx {
         /// The specification.
         package: String,
+        /// Packages to install beside it, such as `mcp[cli]`: extras that it uses and does not ask for (ours).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        with: Vec<String>,
     },
     /// A git repository.
     Git {
         /// `https://…`, `ssh://…` or `user@host:path`.
         url: String,
-        /// A branch or tag; none = the default branch.
+        /// A branch, a tag or all digits of a commit; none = the default branch.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         branch: Option<String>,
-        /// A token for the host.
+        /// The folder of the project in the repository; none = the whole of it (ours).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subdirectory: Option<String>,
+        /// What to run after the dependencies are installed: a program and its arguments, no shell (ours).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        build_command: Vec<String>,
+        /// A token for the host, used over https only.
         #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "secret::reveal")]
         auth: Option<SecretString>,
     },
@@ -57,6 +70,18 @@ pub enum Source {
         /// The program and its first arguments.
         argv: Vec<String>,
     },
+}
+
+/// What a program needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Runtime {
+    /// Node.js.
+    Node,
+    /// Python.
+    Python,
+    /// Bun.
+    Bun,
 }
 
 /// A source that is not used, and why.
@@ -82,6 +107,32 @@ impl Source {
         }
     }
 
+    /// Whether a program from here can be run by `runtime`. What a repository or an archive holds is seen when it is there.
+    #[must_use]
+    pub const fn runs_on(&self, runtime: Runtime) -> bool {
+        match self {
+            Self::Npx { .. } => matches!(runtime, Runtime::Node | Runtime::Bun),
+            Self::Uvx { .. } => matches!(runtime, Runtime::Python),
+            Self::Git { .. } | Self::Zip { .. } => true,
+            Self::Command { .. } => false,
+        }
+    }
+
+    /// Takes the token out, for whoever stores or shows the rest.
+    pub fn take_token(&mut self) -> Option<SecretString> {
+        match self {
+            Self::Git { auth, .. } => auth.take(),
+            Self::Npx { .. } | Self::Uvx { .. } | Self::Zip { .. } | Self::Command { .. } => None,
+        }
+    }
+
+    /// Puts a token back where [`Source::take_token`] found it.
+    pub fn put_token(&mut self, token: Option<SecretString>) {
+        if let Self::Git { auth, .. } = self {
+            *auth = token;
+        }
+    }
+
     /// Checks that no text can be taken for something else than what its member means.
     ///
     /// # Errors
@@ -89,12 +140,36 @@ impl Source {
     pub fn validate(&self) -> Result<(), SourceError> {
         let (field, checked) = match self {
             Self::Npx { package } => ("package", npm_package(package)),
-            Self::Uvx { package } => ("package", python_package(package)),
-            Self::Git { url, branch, auth } => return git(url, branch.as_deref(), auth.as_ref()),
+            Self::Uvx { package, with } => match python_package(package) {
+                Ok(()) => ("with", beside(with)),
+                refused => ("package", refused),
+            },
+            Self::Git { .. } => return self.git(),
             Self::Zip { file_id } => ("file_id", file_id_text(file_id)),
             Self::Command { argv } => ("argv", command(argv)),
         };
         checked.map_err(|problem| SourceError { field, problem })
+    }
+
+    fn git(&self) -> Result<(), SourceError> {
+        let Self::Git { url, branch, subdirectory, build_command, auth } = self else {
+            return Ok(());
+        };
+        let wrong = |field| move |problem| SourceError { field, problem };
+        git_url(url).map_err(wrong("url"))?;
+        if let Some(branch) = branch {
+            git_branch(branch).map_err(wrong("branch"))?;
+        }
+        if let Some(subdirectory) = subdirectory {
+            folder(subdirectory).map_err(wrong("subdirectory"))?;
+        }
+        if !build_command.is_empty() {
+            command(build_command).and_then(|()| build_program(build_command)).map_err(wrong("build_command"))?;
+        }
+        let Some(token) = auth else { return Ok(()) };
+        // Over anything else it would travel in clear, or not at all.
+        require(url.starts_with("https://"), "is used over https only").map_err(wrong("auth"))?;
+        plain(token.expose(), MAX_URL_BYTES).map_err(wrong("auth"))
     }
 }
 
@@ -177,16 +252,27 @@ fn python_package(spec: &str) -> Checked {
     )
 }
 
-fn git(url: &str, branch: Option<&str>, auth: Option<&SecretString>) -> Result<(), SourceError> {
-    let wrong = |field| move |problem| SourceError { field, problem };
-    git_url(url).map_err(wrong("url"))?;
-    if let Some(branch) = branch {
-        git_branch(branch).map_err(wrong("branch"))?;
-    }
-    match auth {
-        Some(token) => plain(token.expose(), MAX_URL_BYTES).map_err(wrong("auth")),
-        None => Ok(()),
-    }
+fn beside(packages: &[String]) -> Checked {
+    require(packages.len() <= MAX_WITH, "has more than 32 packages")?;
+    packages.iter().try_for_each(|package| python_package(package))
+}
+
+/// A folder below the one that it is looked for in, whatever stands between the slashes.
+fn folder(path: &str) -> Checked {
+    require(!path.is_empty(), "is empty")?;
+    require(path.len() <= MAX_SUBDIRECTORY_BYTES, "is too long")?;
+    require(!path.starts_with('-'), "starts with `-` and would be taken for an option")?;
+    require(!path.chars().any(crate::validate::is_hostile), "contains a control character")?;
+    require(!path.starts_with('/') && !path.contains('\\'), "is not a folder inside the repository")?;
+    require(!path.split('/').any(|part| part == ".."), "has a path with `..`")?;
+    require(!path.split('/').any(|part| part.eq_ignore_ascii_case(".git")), "is git's own folder")
+}
+
+/// A build runs what is on the runner's `PATH` or in the tree.
+fn build_program(argv: &[String]) -> Checked {
+    let program = argv.first().map_or("", String::as_str);
+    require(!program.starts_with('/'), "names its program by an absolute path")?;
+    require(!program.split('/').any(|part| part == ".."), "names its program with `..`")
 }
 
 fn git_url(url: &str) -> Checked {

@@ -14,6 +14,7 @@ use protocol::SecretString;
 use protocol::link::proof::MIN_TOKEN_BYTES;
 use sha2::{Digest as _, Sha256};
 
+use crate::prepare::SourceSettings;
 use crate::process::Level;
 
 /// A runner without a broker for this long stops its services and itself.
@@ -62,6 +63,8 @@ pub struct RunnerConfig {
     pub orphan_timeout: Duration,
     /// The runner's own environment; installations get a short list of it, services nothing but the search path.
     pub env: BTreeMap<OsString, OsString>,
+    /// What sources may do and take.
+    pub sources: SourceSettings,
     /// Version and commit, to be shown.
     pub build: String,
 }
@@ -142,6 +145,7 @@ mod tests {
             exe: "/proc/self/exe".into(),
             orphan_timeout: DEFAULT_ORPHAN_TIMEOUT,
             env: BTreeMap::new(),
+            sources: SourceSettings::default(),
             build: "0".to_owned(),
         }
     }

@@ -109,7 +109,7 @@ impl Home {
     /// Where installed packages lie.
     #[must_use]
     pub fn cache_dir(&self) -> PathBuf {
-        self.dir.join("cache")
+        crate::prepare::Stock::place(&self.dir)
     }
 
     pub(crate) fn fencing(&self) -> Fencing {

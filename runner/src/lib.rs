@@ -184,7 +184,7 @@ async fn directory(
     let launcher = launcher.measured(metrics.processes.clone());
     let env = EnvSource::new(config.env.clone());
     let preparer = Preparer::new(home.cache_dir(), launcher.clone(), env, BUILDS_AT_ONCE);
-    let preparer = preparer.measured(metrics.builds.clone());
+    let preparer = preparer.settled(config.sources.clone()).measured(metrics.builds.clone());
     let means = Arc::new(Means { launcher, preparer, services_dir: home.services_dir() });
     Ok(Directory::new(Board::new(registry.clone(), Arc::clone(metrics)), means))
 }

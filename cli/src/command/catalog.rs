@@ -15,6 +15,9 @@ use crate::wire::{self, Service};
 /// The columns.
 const HEADINGS: [&str; 8] = ["name", "state", "tools", "type", "version", "scope", "by", "since"];
 
+/// Digits of a commit that are shown.
+const SHORT_COMMIT: usize = 12;
+
 /// The words of `catalog`.
 #[derive(Debug, Args)]
 pub(crate) struct CatalogArgs {
@@ -50,11 +53,17 @@ fn row(service: &Service, now_ms: u64) -> Vec<String> {
         or_nothing(&service.status),
         service.tool_count.to_string(),
         or_nothing(&service.source_type),
-        service.version.as_ref().map_or(NOTHING.to_owned(), or_nothing),
+        service.version.as_ref().map_or(NOTHING.to_owned(), |version| short(or_nothing(version))),
         scope(&service.scope),
         or_nothing(&service.deployed_by),
         since,
     ]
+}
+
+/// A commit by its first digits, as git shows it; any other version as it is.
+fn short(version: String) -> String {
+    let commit = matches!(version.len(), 40 | 64) && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if commit { version.chars().take(SHORT_COMMIT).collect() } else { version }
 }
 
 fn or_nothing(text: &Foreign) -> String {
@@ -100,6 +109,13 @@ mod tests {
         ] {
             assert_eq!(scope(&form), shown, "{form}");
         }
+    }
+
+    #[test]
+    fn a_commit_is_shown_by_its_first_digits() {
+        assert_eq!(short("0123456789abcdef".repeat(4)), "0123456789ab");
+        assert_eq!(short("2025.8.4".to_owned()), "2025.8.4");
+        assert_eq!(short("z".repeat(40)), "z".repeat(40));
     }
 
     #[test]

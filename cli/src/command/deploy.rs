@@ -3,10 +3,13 @@
 //! `--json`: `{"name", "status": "running", "tools": [...]}`, or `{"name", "status": "failed", "error", "log": [...]}` with
 //! exit 1. With `--no-wait` the document is `{"name", "status"}` with the first status the broker gave.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use broker::config::read_secret_file;
 use clap::{ArgGroup, Args};
-use protocol::link::Source;
+use protocol::SecretString;
+use protocol::link::{Runtime, Source};
 use protocol::wire::Scope;
 use serde_json::{Value, json};
 
@@ -34,9 +37,12 @@ const DESCRIPTION_CHARS: usize = 72;
 /// Log lines of a failure that are shown.
 const LOG_LINES: usize = 20;
 
+/// Where the token for a private repository is looked for.
+const GIT_TOKEN: &str = "CLAUDEMESH_GIT_TOKEN";
+
 /// The words of `deploy`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("program").required(true).args(["npx", "uvx", "command"])))]
+#[command(group(ArgGroup::new("program").required(true).args(["npx", "uvx", "git", "command"])))]
 pub(crate) struct DeployArgs {
     /// What the service is called in the mesh
     #[arg(value_parser = super::service_name)]
@@ -47,11 +53,32 @@ pub(crate) struct DeployArgs {
     /// Run a Python package, such as mcp-server-time
     #[arg(long, value_name = "PACKAGE")]
     uvx: Option<String>,
+    /// Install this beside the package of --uvx, such as mcp[cli]; may be repeated
+    #[arg(long, value_name = "PACKAGE", requires = "uvx")]
+    with: Vec<String>,
+    /// Run a project of a repository: https://…, ssh://… or user@host:path
+    #[arg(long, value_name = "URL")]
+    git: Option<String>,
+    /// Its branch or tag, or all digits of a commit; without it the default branch
+    #[arg(long, value_name = "NAME", requires = "git")]
+    branch: Option<String>,
+    /// The project's folder in the repository
+    #[arg(long = "subdir", value_name = "DIR", requires = "git")]
+    subdirectory: Option<String>,
+    /// Run this after its dependencies are installed, as in "npm run build"; no shell reads it, only quotes group words
+    #[arg(long, value_name = "COMMAND", requires = "git", value_parser = values::words)]
+    build_command: Option<values::Words>,
+    /// A file with the token for a private repository, instead of CLAUDEMESH_GIT_TOKEN
+    #[arg(long, value_name = "FILE", requires = "git")]
+    git_token_file: Option<PathBuf>,
+    /// What is to run it, where that is not clear: node, python or bun
+    #[arg(long, value_name = "RUNTIME", conflicts_with = "command", value_parser = values::runtime)]
+    runtime: Option<Runtime>,
     /// Run a program that is on the runner's machine: --command -- PROGRAM ARG…
     #[arg(long, requires = "argv")]
     command: bool,
     /// The program and its arguments, for --command
-    #[arg(last = true, value_name = "ARGV", conflicts_with_all = ["npx", "uvx"])]
+    #[arg(last = true, value_name = "ARGV", conflicts_with_all = ["npx", "uvx", "git"])]
     argv: Vec<String>,
     /// An argument for the server; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true, conflicts_with = "command")]
@@ -112,15 +139,15 @@ pub(super) async fn bring_up<R: Request<Reply = DeployStatus>>(
 }
 
 /// The request that the words describe.
-fn request(args: DeployArgs) -> Result<wire::Deploy, CliError> {
-    let source = match (args.npx, args.uvx) {
-        (Some(package), _) => Source::Npx { package },
-        (None, Some(package)) => Source::Uvx { package },
-        (None, None) => Source::Command { argv: args.argv },
-    };
+fn request(mut args: DeployArgs) -> Result<wire::Deploy, CliError> {
+    let source = source(&mut args)?;
     source.validate().map_err(|error| CliError::usage(text::line(&error.to_string())))?;
+    if args.runtime.is_some_and(|runtime| !source.runs_on(runtime)) {
+        return Err(CliError::usage(format!("--runtime does not fit --{}", source.kind())));
+    }
     let mut config = wire::DeployConfig {
         memory_mb: args.memory_mb,
+        runtime: args.runtime,
         policy: Policy {
             restart: args.restart,
             max_restarts: args.max_restarts,
@@ -137,6 +164,41 @@ fn request(args: DeployArgs) -> Result<wire::Deploy, CliError> {
         config.env.insert(variable.key, variable.value);
     }
     Ok(wire::Deploy { server_name: args.name, source, args: args.args, config, scope: args.scope })
+}
+
+/// Where the program comes from; clap has seen to it that it is one of these.
+fn source(args: &mut DeployArgs) -> Result<Source, CliError> {
+    if let Some(package) = args.npx.take() {
+        return Ok(Source::Npx { package });
+    }
+    if let Some(package) = args.uvx.take() {
+        return Ok(Source::Uvx { package, with: std::mem::take(&mut args.with) });
+    }
+    let Some(url) = args.git.take() else {
+        return Ok(Source::Command { argv: std::mem::take(&mut args.argv) });
+    };
+    Ok(Source::Git {
+        auth: git_token(&url, args.git_token_file.as_deref())?,
+        url,
+        branch: args.branch.take(),
+        subdirectory: args.subdirectory.take(),
+        build_command: args.build_command.take().unwrap_or_default().0,
+    })
+}
+
+/// The token for a repository: words can be seen by everybody on the machine, so it is none of them.
+fn git_token(url: &str, file: Option<&Path>) -> Result<Option<SecretString>, CliError> {
+    match file {
+        Some(path) => match read_secret_file(path).map_err(|error| CliError::usage(text::line(&error.to_string())))? {
+            Some(token) => Ok(Some(token)),
+            None => Err(CliError::usage(format!("{} does not exist", path.display()))),
+        },
+        // A token that lies around in the environment goes with no address that could not use it.
+        None => Ok(std::env::var(GIT_TOKEN)
+            .ok()
+            .filter(|token| !token.is_empty() && url.starts_with("https://"))
+            .map(SecretString::from)),
+    }
 }
 
 /// Shows the way up; returns the status it ended with, or the first one if nobody waits.

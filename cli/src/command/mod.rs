@@ -121,7 +121,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
     match cli.command {
         Command::Up(args) => up::run(&context, &args),
         Command::Broker(args) => broker::run(&context, &args),
-        Command::Runner(args) => runner::run(&args),
+        Command::Runner(args) => runner::run(&context, &args),
         Command::Deploy(args) => block_on(deploy::run(&context, *args)),
         Command::Undeploy(args) => block_on(undeploy::run(&context, args)),
         Command::Update(args) => block_on(update::run(&context, args)),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use protocol::SecretString;
+use protocol::link::Runtime;
 use protocol::wire::Scope;
 use serde_json::value::RawValue;
 
@@ -56,6 +57,61 @@ pub(crate) fn scope(text: &str) -> Result<Scope, String> {
         ("peers", _) => Ok(Scope::Peers(several()?)),
         _ => Err(FORMS.to_owned()),
     }
+}
+
+/// `node`, `python` or `bun`.
+pub(crate) fn runtime(text: &str) -> Result<Runtime, String> {
+    match text {
+        "node" => Ok(Runtime::Node),
+        "python" => Ok(Runtime::Python),
+        "bun" => Ok(Runtime::Bun),
+        _ => Err("one of node, python and bun is expected".to_owned()),
+    }
+}
+
+/// A program and its arguments, written as one text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Words(pub(crate) Vec<String>);
+
+/// Splits at spaces. `'…'` and `"…"` keep what is between them together, a backslash the character after it (between
+/// single quotes it is itself); nothing else has a meaning, since no shell reads it.
+pub(crate) fn words(text: &str) -> Result<Words, String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (Some(open), letter) if letter == open => quote = None,
+            (None, '\'' | '"') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (None | Some('"'), '\\') => {
+                let next = letters.next().ok_or("it ends with a backslash")?;
+                word.get_or_insert_default().push(next);
+            }
+            (None, letter) if letter.is_whitespace() => words.extend(word.take()),
+            (_, letter) => word.get_or_insert_default().push(letter),
+        }
+    }
+    if quote.is_some() {
+        return Err("a quote is not closed".to_owned());
+    }
+    words.extend(word);
+    if words.is_empty() { Err("it is empty".to_owned()) } else { Ok(Words(words)) }
+}
+
+/// A number of bytes: `500MiB`, `10GiB`, `0`; no unit means bytes.
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
+    const UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
+    let (number, unit) = UNITS
+        .iter()
+        .find_map(|(name, unit)| text.strip_suffix(name).map(|number| (number.trim_end(), *unit)))
+        .unwrap_or((text, 1));
+    let number: Option<u64> = number.parse().ok();
+    let bytes = number.and_then(|number| number.checked_mul(unit));
+    bytes.ok_or_else(|| "a whole number with KiB, MiB, GiB or TiB is expected, as in 10GiB".to_owned())
 }
 
 /// One `--env K=V`.
@@ -243,5 +299,34 @@ mod tests {
             assert!(!error.contains("SECRET"), "{bad:?}: {error}");
         }
         assert!(!format!("{good:?}").contains("a=b"));
+    }
+
+    #[test]
+    fn a_command_is_split_as_people_expect_and_nothing_is_expanded() {
+        let table: [(&str, &[&str]); 6] = [
+            ("npm run build", &["npm", "run", "build"]),
+            ("  a\tb  ", &["a", "b"]),
+            (r#"a "b c" 'd "e' f\ g"#, &["a", "b c", "d \"e", "f g"]),
+            (r#"a"b"'c' "" x"#, &["abc", "", "x"]),
+            (r#"'\' "\"" $HOME *; | `x`"#, &["\\", "\"", "$HOME", "*;", "|", "`x`"]),
+            ("ü é", &["ü", "é"]),
+        ];
+        for (text, expected) in table {
+            assert_eq!(words(text).unwrap().0, expected, "{text}");
+        }
+        for (text, why) in [("", "empty"), ("  ", "empty"), ("a 'b", "not closed"), ("a \\", "backslash")] {
+            assert!(words(text).unwrap_err().contains(why), "{text}");
+        }
+    }
+
+    #[test]
+    fn amounts_of_bytes() {
+        let good = [("0", 0), ("17", 17), ("1KiB", 1024), ("10GiB", 10 << 30), ("2 MiB", 2 << 20)];
+        for (text, expected) in good {
+            assert_eq!(bytes(text), Ok(expected), "{text}");
+        }
+        for bad in ["", "GiB", "-1", "1.5GiB", "1GB", "99999999999TiB"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use broker::config::read_secret_file;
 use protocol::SecretString;
 use runner::config::DEFAULT_ORPHAN_TIMEOUT;
+use runner::prepare::SourceSettings;
 use runner::{Listen, RunnerConfig};
 
 use super::{BUILD, OWN_PROGRAM, explained, log};
@@ -37,8 +38,18 @@ fn configured(args: &RunnerArgs) -> Result<RunnerConfig, CliError> {
         exe: OWN_PROGRAM.into(),
         orphan_timeout: args.orphan_timeout.unwrap_or(DEFAULT_ORPHAN_TIMEOUT),
         env: std::env::vars_os().collect(),
+        sources: sources(args),
         build: BUILD.to_owned(),
     })
+}
+
+fn sources(args: &RunnerArgs) -> SourceSettings {
+    let defaults = SourceSettings::default();
+    SourceSettings {
+        git_protocols: args.git_protocols.clone().unwrap_or(defaults.git_protocols),
+        cache_bytes: args.cache_limit.unwrap_or(defaults.cache_bytes),
+        ..defaults
+    }
 }
 
 fn listen(said: Option<&str>) -> Result<Listen, CliError> {
@@ -67,7 +78,8 @@ fn token(file: Option<&Path>) -> Result<SecretString, CliError> {
     }
 }
 
-fn data_dir(said: Option<&Path>) -> Result<PathBuf, CliError> {
+/// Where a runner lives unless told otherwise: where `up` has its own.
+pub(crate) fn data_dir(said: Option<&Path>) -> Result<PathBuf, CliError> {
     match said {
         Some(dir) => std::path::absolute(dir).map_err(|error| CliError::usage(format!("--data-dir: {error}"))),
         None => Ok(profile::home()?.join(".local/share/claudemesh/runner")),

@@ -9,7 +9,7 @@ pub(crate) mod mesh;
 use std::collections::BTreeMap;
 
 use protocol::SecretString;
-use protocol::link::Source;
+use protocol::link::{Runtime, Source};
 use protocol::wire::Scope;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ pub(crate) struct DeployConfig {
     pub(crate) env: BTreeMap<String, SecretString>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_mb: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runtime: Option<Runtime>,
     #[serde(skip_serializing_if = "Policy::is_default")]
     pub(crate) policy: Policy,
 }
@@ -334,7 +336,7 @@ mod tests {
     fn a_deploy_says_only_what_was_asked_for() {
         let mut deploy = Deploy {
             server_name: "time".into(),
-            source: Source::Uvx { package: "mcp-server-time".into() },
+            source: Source::Uvx { package: "mcp-server-time".into(), with: Vec::new() },
             args: vec![],
             config: DeployConfig::default(),
             scope: None,

@@ -26,7 +26,7 @@ mod report;
 mod spec;
 mod tagged;
 
-pub use crate::source::{Source, SourceError};
+pub use crate::source::{Runtime, Source, SourceError};
 pub use handshake::{Fence, LinkHello, RefuseCode, Role};
 pub use header::{CallHeader, FailCode, Header, Outcome, ReplyOutcome};
 pub use policy::{Policy, PolicyError, RestartKind, RetryKind, StrategyKind};

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::{Policy, PolicyError};
 use crate::secret::{self, SecretString};
-use crate::source::{Source, SourceError};
+use crate::source::{Runtime, Source, SourceError};
 use crate::validate::{self, NameError};
 
 /// Most arguments, and most variables, of one service.
@@ -30,6 +30,9 @@ pub struct ServiceSpec {
     /// The exact version, when an earlier build has resolved it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What is to run it, where its source leaves a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
     /// Arguments after the program.
     #[serde(default)]
     pub args: Vec<String>,
@@ -89,6 +92,9 @@ impl ServiceSpec {
         validate::slug(&self.mesh)?;
         validate::service_name(&self.service)?;
         self.source.validate()?;
+        if self.runtime.is_some_and(|runtime| !self.source.runs_on(runtime)) {
+            return Err(entry("config.runtime".to_owned(), "does not run what this kind of source is"));
+        }
         validate_args(&self.args)?;
         validate_env(&self.env)?;
         Ok(self.policy.validate()?)
@@ -148,8 +154,9 @@ mod tests {
             mesh: "default".into(),
             service: "time".into(),
             deployment: "d1".into(),
-            source: Source::Uvx { package: "mcp-server-time".into() },
+            source: Source::Uvx { package: "mcp-server-time".into(), with: Vec::new() },
             version: None,
+            runtime: None,
             args: vec!["--local-timezone".into(), "UTC".into()],
             env: BTreeMap::from([("KEY".to_owned(), SecretString::from("planted-value"))]),
             limits: Limits::default(),
@@ -161,10 +168,11 @@ mod tests {
     fn a_specification_is_checked_whole_and_never_quotes_a_value() {
         spec().validate().unwrap();
         type Case = (fn(&mut ServiceSpec), &'static str);
-        let cases: [Case; 6] = [
+        let cases: [Case; 7] = [
             (|s| s.mesh = "../x".into(), "slug"),
             (|s| s.service = "a b".into(), "service name"),
             (|s| s.source = Source::Npx { package: "-x".into() }, "source.package"),
+            (|s| s.runtime = Some(Runtime::Bun), "config.runtime"),
             (|s| s.args.push("a\0b".into()), "args[2]"),
             (|s| drop(s.env.insert("1A".into(), "v".into())), "env.1A"),
             (|s| drop(s.env.insert("A".into(), "planted-value\0".into())), "env.A"),

@@ -5,13 +5,39 @@ fn npx(package: &str) -> Source {
     Source::Npx { package: package.into() }
 }
 fn uvx(package: &str) -> Source {
-    Source::Uvx { package: package.into() }
+    Source::Uvx { package: package.into(), with: Vec::new() }
+}
+fn with(packages: &[&str]) -> Source {
+    Source::Uvx { package: "pkg".into(), with: words(packages) }
+}
+fn git(url: &str, branch: Option<&str>, subdirectory: Option<&str>, build_command: &[&str]) -> Source {
+    Source::Git {
+        url: url.into(),
+        branch: branch.map(str::to_owned),
+        subdirectory: subdirectory.map(str::to_owned),
+        build_command: words(build_command),
+        auth: None,
+    }
 }
 fn repository(url: &str) -> Source {
-    Source::Git { url: url.into(), branch: None, auth: None }
+    git(url, None, None, &[])
 }
 fn branch(branch: &str) -> Source {
-    Source::Git { url: "https://h/p".into(), branch: Some(branch.into()), auth: None }
+    git("https://h/p", Some(branch), None, &[])
+}
+fn subdirectory(path: &str) -> Source {
+    git("https://h/p", None, Some(path), &[])
+}
+fn build(argv: &[&str]) -> Source {
+    git("https://h/p", None, None, argv)
+}
+fn with_token(url: &str, token: &str) -> Source {
+    let mut source = repository(url);
+    source.put_token(Some(token.into()));
+    source
+}
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
 }
 fn argv(words: &[&str]) -> Source {
     Source::Command { argv: words.iter().map(|&w| w.to_owned()).collect() }
@@ -35,6 +61,13 @@ fn what_people_write_is_accepted() {
         repository("file:///srv/a"),
         branch("main"),
         branch("feature/x-1.2"),
+        branch("0123456789abcdef0123456789abcdef01234567"),
+        subdirectory("packages/my server"),
+        subdirectory("./a/"),
+        build(&["npm", "run", "build", "--workspace=a b"]),
+        build(&["./scripts/build.sh", "$HOME"]),
+        with_token("https://h/p", "token"),
+        with(&["mcp[cli]", "httpx==0.28.1"]),
         Source::Zip { file_id: "0198c0de-1".into() },
         argv(&["/usr/bin/env", "-i", "x y", "--flag"]),
     ];
@@ -114,6 +147,20 @@ fn what_could_be_something_else_is_refused() {
     for name in branches {
         assert_eq!(branch(name).validate().unwrap_err().field, "branch", "{name:?}");
     }
+    let folders = ["", "/", "/etc", "-x", "..", "a/../b", "a/..", "a\\b", "a\nb", "a\u{202e}", ".git", "a/.GIT/hooks"];
+    for path in folders {
+        assert_eq!(subdirectory(path).validate().unwrap_err().field, "subdirectory", "{path:?}");
+    }
+    for argv in [&[""][..], &["-c"], &["/bin/sh"], &["../x"], &["a/../../x"], &["a\n"], &["a", "b\0"]] {
+        assert_eq!(build(argv).validate().unwrap_err().field, "build_command", "{argv:?}");
+    }
+    for url in ["ssh://git@h/p", "git@h:p", "file:///p"] {
+        assert_eq!(with_token(url, "t").validate().unwrap_err().field, "auth", "{url:?}");
+    }
+    for package in ["", "-r", "mcp[cli", "./a", "git+https://h/p", "a>1"] {
+        assert_eq!(with(&["fine", package]).validate().unwrap_err().field, "with", "{package:?}");
+    }
+    assert_eq!(with(&["a"; MAX_WITH + 1]).validate().unwrap_err().field, "with");
     for id in ["", "../x", "a/b", "-a", "a.b"] {
         assert_eq!(Source::Zip { file_id: id.into() }.validate().unwrap_err().field, "file_id", "{id:?}");
     }
@@ -124,8 +171,27 @@ fn what_could_be_something_else_is_refused() {
 
 #[test]
 fn a_git_token_is_checked_and_never_shown() {
-    let source = Source::Git { url: "https://h/p".into(), branch: None, auth: Some("planted token".into()) };
+    let mut source = with_token("https://h/p", "planted token");
     let error = source.validate().unwrap_err();
     assert_eq!(error.field, "auth");
     assert!(!format!("{error} {source:?}").contains("planted"));
+    assert!(serde_json::to_string(&source).unwrap().contains("planted"), "the frame that carries it does");
+    let token = source.take_token();
+    assert!(!serde_json::to_string(&source).unwrap().contains("planted"), "what is left of it does not");
+    source.put_token(token);
+    assert_eq!(source, with_token("https://h/p", "planted token"));
+}
+
+#[test]
+fn a_runtime_fits_its_source_or_is_refused() {
+    let table = [
+        (npx("a"), [true, false, true]),
+        (uvx("a"), [false, true, false]),
+        (repository("https://h/p"), [true, true, true]),
+        (argv(&["a"]), [false, false, false]),
+    ];
+    for (source, expected) in table {
+        let found = [Runtime::Node, Runtime::Python, Runtime::Bun].map(|runtime| source.runs_on(runtime));
+        assert_eq!(found, expected, "{source:?}");
+    }
 }

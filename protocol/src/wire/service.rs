@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::null_is_default;
 use crate::link::{Policy, ServiceState, Tool};
 use crate::secret::{self, SecretString};
+pub use crate::source::Runtime;
 
 /// How a service is configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -34,18 +35,6 @@ pub struct DeployConfig {
     /// How it is supervised (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
-}
-
-/// What a program needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Runtime {
-    /// Node.js.
-    Node,
-    /// Python.
-    Python,
-    /// Bun.
-    Bun,
 }
 
 /// With whom a service is shared: `"peer"`, `"mesh"`, `{"group": "g"}` and so on.

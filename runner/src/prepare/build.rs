@@ -10,7 +10,9 @@ use tokio::time::Instant;
 
 use super::cache::Stage;
 use super::error::PrepareError;
-use super::words::clean;
+use super::off_thread;
+use super::size::{self, Bounds, Excess};
+use super::words::{Mask, clean};
 use crate::process::{self, Access, Command, ExitStatus, Launcher, Limits, OutputStream, RunError, Visible};
 
 /// Output of a tool that is kept for its answer or for the reason of its
@@ -108,12 +110,22 @@ pub(super) enum Stdout {
     Answer,
 }
 
+/// What a tool finds around it.
+#[derive(Clone)]
+pub(super) struct Surroundings {
+    pub(super) cwd: PathBuf,
+    pub(super) env: BTreeMap<OsString, OsString>,
+    /// What is not shown of its output.
+    pub(super) mask: Mask,
+}
+
 /// What the tools of one build share.
 pub(super) struct Build<'a> {
     pub(super) launcher: &'a Launcher,
     pub(super) stage: &'a Stage,
     pub(super) env: BTreeMap<OsString, OsString>,
     pub(super) path: &'a OsStr,
+    pub(super) bounds: Bounds,
     pub(super) deadline: Deadline,
     pub(super) on_line: &'a mut dyn FnMut(&str),
 }
@@ -124,9 +136,12 @@ impl Build<'_> {
         (self.on_line)(line);
     }
 
-    /// Runs a tool to its end. It sees the file system as the launcher shows
-    /// it, with this build's directory as the only place added, and gets this
-    /// build's environment and no secrets.
+    /// What a tool finds around it unless it needs something else.
+    pub(super) fn usual(&self) -> Surroundings {
+        Surroundings { cwd: self.stage.work(), env: self.env.clone(), mask: Mask::default() }
+    }
+
+    /// Runs a tool to its end in the usual surroundings.
     pub(super) async fn run(
         &mut self,
         tool: &Tool,
@@ -134,12 +149,26 @@ impl Build<'_> {
         stdout: Stdout,
         args: &[&OsStr],
     ) -> Result<Finished, PrepareError> {
-        let command = self.command(&tool.path, args);
+        let around = self.usual();
+        self.run_in(&around, tool, step, stdout, args).await
+    }
+
+    /// Runs a tool to its end. It sees the file system as the launcher shows it, with this build's directory as the only
+    /// place added, and gets the environment of `around` and no secrets. Killed when the build grows over its bounds.
+    pub(super) async fn run_in(
+        &mut self,
+        around: &Surroundings,
+        tool: &Tool,
+        step: &'static str,
+        stdout: Stdout,
+        args: &[&OsStr],
+    ) -> Result<Finished, PrepareError> {
+        let command = self.command(around, &tool.path, args);
         let mut said = [Kept::default(), Kept::default()];
         let [out, err] = &mut said;
         let on_line = &mut *self.on_line;
         let mut sort = |stream: OutputStream, line: &str| {
-            let line = clean(line);
+            let line = around.mask.over(clean(line));
             let (kept, shown) = match stream {
                 OutputStream::Stdout => (&mut *out, stdout == Stdout::Shown),
                 OutputStream::Stderr => (&mut *err, true),
@@ -152,23 +181,43 @@ impl Build<'_> {
         if self.deadline.is_given_up() {
             return Err(PrepareError::GivenUp { step });
         }
-        let (limit, given_up) = (self.deadline.remaining(), self.deadline.given_up());
-        let ended = process::run_unless(self.launcher, &command, limit, given_up, &mut sort).await;
-        let status = ended.map_err(|error| match error {
-            RunError::TimedOut(_) => self.deadline.passed(step),
-            RunError::GivenUp => PrepareError::GivenUp { step },
-            source @ RunError::Spawn(_) => PrepareError::Tool { program: tool.name, source },
-        })?;
+        let mut excess = None;
+        let stop = async {
+            tokio::select! {
+                () = self.deadline.given_up() => {}
+                found = size::outgrown(self.stage.root(), self.bounds) => excess = Some(found),
+            }
+        };
+        // On the heap: with its buffers it is large, and many steps of many sources hold one inside another.
+        let running = process::run_unless(self.launcher, &command, self.deadline.remaining(), stop, &mut sort);
+        let ended = Box::pin(running).await;
+        let status = match (ended, excess) {
+            (Ok(status), _) => status,
+            (Err(RunError::GivenUp), Some(excess)) => return Err(excess.into()),
+            (Err(RunError::GivenUp), None) => return Err(PrepareError::GivenUp { step }),
+            (Err(RunError::TimedOut(_)), _) => return Err(self.deadline.passed(step)),
+            (Err(source @ RunError::Spawn(_)), _) => return Err(PrepareError::Tool { program: tool.name, source }),
+        };
+        self.within_bounds().await?;
         let [out, err] = said;
         Ok(Finished { status, stdout: out.lines, stderr: err.lines })
     }
 
-    fn command(&self, program: &Path, args: &[&OsStr]) -> Command {
+    /// What a tool did between two looks counts, too.
+    async fn within_bounds(&self) -> Result<(), PrepareError> {
+        let (root, bounds) = (self.stage.root().to_owned(), self.bounds);
+        match off_thread(move || size::excess(size::measure(&root, bounds), bounds)).await {
+            Some(excess) => Err(Excess::into(excess)),
+            None => Ok(()),
+        }
+    }
+
+    fn command(&self, around: &Surroundings, program: &Path, args: &[&OsStr]) -> Command {
         let argv = std::iter::once(program.as_os_str()).chain(args.iter().copied());
         Command {
             argv: argv.map(OsStr::to_owned).collect(),
-            env: self.env.clone(),
-            cwd: self.stage.work(),
+            env: around.env.clone(),
+            cwd: around.cwd.clone(),
             visible: vec![Visible { path: self.stage.root().to_owned(), access: Access::ReadWrite }],
             limits: Limits::default(),
         }

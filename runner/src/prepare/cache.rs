@@ -10,25 +10,32 @@
 //! resolved/<kind>/<package>.json         which exact version a specification meant
 //! staging/<kind>/<package>/<n>/          one build: home/ work/ pkg/
 //! locks/<kind>/<package>                 flock, one builder at a time
+//! used/<kind>/<package>/<version>        flock, shared by whoever runs it; its time is that of the last use
 //! ```
 
 mod index;
 mod lock;
 mod stage;
+mod trim;
+mod usage;
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::error::PrepareError;
+use super::size::{self, Bounds};
 pub(super) use lock::Lock;
 pub(super) use stage::Stage;
+pub(super) use trim::Kept;
+pub use usage::Hold;
 
 const RECEIPT: &str = "receipt.json";
 /// Changes when a receipt's meaning does; packages with another are built anew.
-const RECEIPT_FORMAT: u32 = 1;
+const RECEIPT_FORMAT: u32 = 2;
 /// No version of either registry comes near it.
 const MAX_VERSION_BYTES: usize = 128;
 
@@ -37,15 +44,17 @@ const MAX_VERSION_BYTES: usize = 128;
 pub(super) enum Kind {
     Npx,
     Uvx,
+    Git,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 2] = [Self::Npx, Self::Uvx];
+    pub(super) const ALL: [Self; 3] = [Self::Npx, Self::Uvx, Self::Git];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Npx => "npx",
             Self::Uvx => "uvx",
+            Self::Git => "git",
         }
     }
 }
@@ -74,8 +83,17 @@ pub(super) enum Start {
         /// From the program's own first line.
         flags: Vec<String>,
     },
+    /// By bun.
+    Bun,
     /// By the python of the package's own environment.
     Python,
+    /// By that python, as a module.
+    PythonModule {
+        /// The module.
+        module: String,
+    },
+    /// By that python; the deployment's arguments say what, and `program` is the folder of the project.
+    PythonArgs,
     /// By itself.
     Direct,
 }
@@ -89,11 +107,19 @@ pub(super) struct Receipt {
     /// Relative to the installation.
     pub(super) program: PathBuf,
     pub(super) start: Start,
+    /// Where its own programs lie, relative to the installation.
+    pub(super) programs: PathBuf,
+    /// What it takes on the disk.
+    bytes: u64,
 }
 
 impl Receipt {
     pub(super) fn new(version: String, program: PathBuf, start: Start) -> Self {
-        Self { format: RECEIPT_FORMAT, version, program, start }
+        Self { format: RECEIPT_FORMAT, version, program, start, programs: "bin".into(), bytes: 0 }
+    }
+
+    pub(super) fn with_programs(self, programs: impl Into<PathBuf>) -> Self {
+        Self { programs: programs.into(), ..self }
     }
 }
 
@@ -102,6 +128,8 @@ impl Receipt {
 pub(super) struct Installed {
     pub(super) directory: PathBuf,
     pub(super) receipt: Receipt,
+    /// Keeps it there.
+    pub(super) hold: Hold,
 }
 
 /// The python of an environment, relative to it.
@@ -122,20 +150,28 @@ impl Cache {
     /// still start: an environment whose system python is gone cannot.
     pub(super) fn find(&self, key: &Key, version: &str) -> Option<Installed> {
         let directory = self.installation(key, version);
-        let receipt: Receipt = serde_json::from_slice(&fs::read(directory.join(RECEIPT)).ok()?).ok()?;
-        let usable = receipt.format == RECEIPT_FORMAT
-            && receipt.version == version
-            && directory.join(&receipt.program).is_file()
-            && (receipt.start != Start::Python || directory.join(VENV_PYTHON).is_file());
-        usable.then_some(Installed { directory, receipt })
+        if !directory.join(RECEIPT).is_file() {
+            return None;
+        }
+        // Held before it is looked at, or it could be cleared away in between.
+        let hold = self.hold(key, version)?;
+        let receipt = read_receipt(&directory)?;
+        let python = matches!(receipt.start, Start::Python | Start::PythonModule { .. } | Start::PythonArgs);
+        let usable = receipt.version == version
+            && directory.join(&receipt.program).exists()
+            && (!python || directory.join(VENV_PYTHON).is_file());
+        usable.then_some(Installed { directory, receipt, hold })
     }
 
     /// Moves what `stage` has built into its place. Blocks: it waits for the disk.
-    pub(super) fn publish(&self, stage: &Stage, key: &Key, receipt: Receipt) -> Result<Installed, PrepareError> {
+    pub(super) fn publish(&self, stage: &Stage, key: &Key, mut receipt: Receipt) -> Result<Installed, PrepareError> {
         let built = stage.package();
+        receipt.bytes = size::measure(&built, Bounds { bytes: u64::MAX, files: u64::MAX }).bytes;
         let directory = self.installation(key, &receipt.version);
         let parent = directory.parent().unwrap_or(&self.root);
         create(parent)?;
+        let held = self.hold(key, &receipt.version);
+        let hold = held.ok_or_else(|| PrepareError::disk("hold", &directory)(Errno::EWOULDBLOCK.into()))?;
         write_durably(&built.join(RECEIPT), &receipt)?;
         // Thousands of files were written by a tool that flushed none of them.
         // Without this a power cut could leave a renamed tree of empty files.
@@ -148,7 +184,7 @@ impl Cache {
         fs::rename(&built, &directory).map_err(PrepareError::disk("publish", &directory))?;
         let parent_flushed = File::open(parent).and_then(|parent| parent.sync_all());
         parent_flushed.map_err(PrepareError::disk("flush", parent))?;
-        Ok(Installed { directory, receipt })
+        Ok(Installed { directory, receipt, hold })
     }
 
     fn installation(&self, key: &Key, version: &str) -> PathBuf {
@@ -166,6 +202,12 @@ pub(super) fn is_plain_version(version: &str) -> bool {
         && version.starts_with(|c: char| c.is_ascii_alphanumeric())
         && !version.contains("..")
         && version.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+' | '!' | '_'))
+}
+
+/// The receipt of what lies in `directory`, if it is one that this program wrote.
+fn read_receipt(directory: &Path) -> Option<Receipt> {
+    let receipt: Receipt = serde_json::from_slice(&fs::read(directory.join(RECEIPT)).ok()?).ok()?;
+    (receipt.format == RECEIPT_FORMAT).then_some(receipt)
 }
 
 fn create(directory: &Path) -> Result<(), PrepareError> {

@@ -25,6 +25,7 @@ pub(super) fn prepare(argv: &[String], args: &[String], path: &OsStr) -> Result<
         visible: Vec::new(),
         runtime: Runtime::Command,
         path_env: path.to_owned(),
+        hold: None,
     })
 }
 

@@ -46,6 +46,40 @@ pub const PASSED: &[&str] = &[
 /// Families of such variables. npm reads both spellings.
 pub const PASSED_PREFIXES: &[&str] = &["npm_config_", "NPM_CONFIG_", "UV_INDEX_"];
 
+/// Of those, and of the operator's, what git gets: the network and whom to trust there. Its own settings files are not
+/// read, so a repository cannot be sent elsewhere by them.
+const FOR_GIT: &[&str] = &[
+    "PATH",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "GIT_SSL_CAINFO",
+    "GIT_SSL_CAPATH",
+];
+
+/// Set for git always: no settings but ours, no questions, no filters, no helpers.
+const FIXED_FOR_GIT: &[(&str, &str)] = &[
+    ("LANG", "C.UTF-8"),
+    ("GIT_CONFIG_NOSYSTEM", "1"),
+    ("GIT_CONFIG_SYSTEM", "/dev/null"),
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_ATTR_NOSYSTEM", "1"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_ASKPASS", ""),
+    ("SSH_ASKPASS", ""),
+    ("GIT_SSH_COMMAND", "ssh -o BatchMode=yes"),
+    ("GIT_SSH_VARIANT", "ssh"),
+    ("GIT_LFS_SKIP_SMUDGE", "1"),
+    ("GIT_NO_LAZY_FETCH", "1"),
+];
+
 /// npm settings that would move an installation out of its own directory, or
 /// run something else as its shell.
 const WITHHELD: &[&str] = &[
@@ -83,6 +117,7 @@ const FIXED: &[(&str, &str)] = &[
 #[derive(Clone, Default)]
 pub struct EnvSource {
     passed: BTreeMap<OsString, OsString>,
+    git: BTreeMap<OsString, OsString>,
     home: Option<OsString>,
 }
 
@@ -92,6 +127,9 @@ impl EnvSource {
     pub fn new(all: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut kept = Self::default();
         for (name, value) in all {
+            if name.to_str().is_some_and(|name| FOR_GIT.contains(&name)) {
+                kept.git.insert(name.clone(), value.clone());
+            }
             if name == "HOME" {
                 kept.home = Some(value);
             } else if is_passed(&name) {
@@ -121,6 +159,16 @@ impl EnvSource {
         for (name, value) in FIXED {
             env.insert(name.into(), value.into());
         }
+        env.insert("HOME".into(), home.into());
+        env
+    }
+
+    /// The whole environment of git, whose home is `home`; `ceiling` is where its search for a repository ends.
+    pub(super) fn for_git(&self, home: &Path, ceiling: &Path, protocols: &str) -> BTreeMap<OsString, OsString> {
+        let mut env = self.git.clone();
+        env.extend(FIXED_FOR_GIT.iter().map(|(name, value)| (name.into(), value.into())));
+        env.insert("GIT_ALLOW_PROTOCOL".into(), protocols.into());
+        env.insert("GIT_CEILING_DIRECTORIES".into(), ceiling.into());
         env.insert("HOME".into(), home.into());
         env
     }
@@ -201,6 +249,31 @@ mod tests {
             ]
         );
         assert_eq!(env[OsStr::new("HOME")], "/stage/home");
+    }
+
+    #[test]
+    fn git_gets_the_network_and_nothing_that_packages_get() {
+        let env = source(&[
+            ("PATH", "/bin"),
+            ("HOME", "/home/op"),
+            ("https_proxy", "http://p"),
+            ("GIT_SSL_CAINFO", "/ca"),
+            ("GIT_SSH_COMMAND", "evil"),
+            ("GIT_CONFIG_COUNT", "1"),
+            ("UV_INDEX_INTERNAL_PASSWORD", "pw"),
+            ("RUNNER_TOKEN", "t"),
+        ])
+        .for_git(Path::new("/stage/git"), Path::new("/stage"), "https");
+        let own: Vec<&str> = env
+            .keys()
+            .map(|name| name.to_str().unwrap())
+            .filter(|name| !FIXED_FOR_GIT.iter().any(|(fixed, _)| fixed == name))
+            .collect();
+        let expected =
+            ["GIT_ALLOW_PROTOCOL", "GIT_CEILING_DIRECTORIES", "GIT_SSL_CAINFO", "HOME", "PATH", "https_proxy"];
+        assert_eq!(own, expected);
+        assert_eq!(env[OsStr::new("GIT_SSH_COMMAND")], "ssh -o BatchMode=yes");
+        assert_eq!(env[OsStr::new("HOME")], "/stage/git");
     }
 
     #[test]

@@ -63,6 +63,32 @@ pub enum PrepareError {
         /// The candidates.
         found: Vec<String>,
     },
+    /// What was fetched cannot be installed as it is.
+    #[error("{what} {why}")]
+    Project {
+        /// The file or folder at fault, as the repository names it.
+        what: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// It grew over what one build may take.
+    #[error("the build grew over {bound} {unit}, which is the limit")]
+    TooLarge {
+        /// The bound.
+        bound: u64,
+        /// Of what.
+        unit: &'static str,
+    },
+    /// The deployment's own build command failed.
+    #[error("the build command {command:?} failed ({status}){}", Quoted(words))]
+    Build {
+        /// The command's first words.
+        command: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// Its last words.
+        words: Vec<String>,
+    },
     /// The time limit of the whole preparation passed during this step.
     #[error("the time limit of {limit:?} passed while {step}")]
     TimedOut {
@@ -123,6 +149,9 @@ impl PrepareError {
             | Self::Resolve { .. }
             | Self::Install { .. }
             | Self::NoBinary { .. }
+            | Self::Project { .. }
+            | Self::TooLarge { .. }
+            | Self::Build { .. }
             | Self::TimedOut { .. }
             | Self::GivenUp { .. }
             | Self::Disk { .. }

@@ -11,17 +11,24 @@
 //! What a restart loses: builds under way. Their directories are removed by the
 //! next build of the package, or by the first build of the next runner.
 //!
-//! `npx`, `uvx` and `command` are one file per kind of source; `package` is the
-//! way packages go, `cache` where they end up, `build` what their tools share.
+//! `npx`, `uvx`, `git` and `command` are one file per kind of source; `package` is the
+//! way packages go, `tree` what becomes of files that were fetched, `cache` where all
+//! of it ends up and `stock` what is kept there, `build` what the tools share.
 
 mod build;
 mod cache;
 mod command;
 mod env;
 mod error;
+mod git;
 mod npx;
 mod package;
+mod program;
 mod runtimes;
+mod settings;
+mod size;
+mod stock;
+mod tree;
 mod uvx;
 mod words;
 
@@ -30,14 +37,19 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
-use protocol::source::Source;
+use protocol::source::{self, Source};
 use tokio::sync::Semaphore;
 
 pub use self::build::Patience;
-use self::cache::{Cache, Installed, Start, VENV_PYTHON};
+use self::cache::Cache;
+pub use self::cache::Hold;
 pub use self::env::{EnvSource, PASSED, PASSED_PREFIXES};
 pub use self::error::PrepareError;
+use self::git::Repository;
 use self::npx::NpmPackage;
+pub use self::settings::{CACHE_BYTES, GitProtocols, SourceSettings, UnknownProtocol};
+pub use self::size::{BUILD_BYTES, BUILD_FILES};
+pub use self::stock::{Stock, StockItem};
 use self::uvx::PyPackage;
 use crate::metrics::BuildMeter;
 use crate::process::Launcher;
@@ -51,11 +63,13 @@ pub const BUILDS_AT_ONCE: usize = 2;
 /// What runs a prepared program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
-    /// A package of the npm registry.
+    /// Node.js.
     Node,
-    /// A package of the Python index.
+    /// Bun.
+    Bun,
+    /// A Python of its own environment.
     Python,
-    /// A program of the operator's own.
+    /// Nothing: it runs by itself.
     Command,
 }
 
@@ -64,6 +78,7 @@ impl Runtime {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Node => "node",
+            Self::Bun => "bun",
             Self::Python => "python",
             Self::Command => "command",
         }
@@ -90,6 +105,23 @@ pub struct Prepared {
     pub runtime: Runtime,
     /// The `PATH` it should get: its own programs, then the operator's.
     pub path_env: OsString,
+    /// Keeps it in the cache for as long as somebody has this.
+    pub hold: Option<Hold>,
+}
+
+/// What is to be prepared.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Where the program comes from.
+    pub source: &'a Source,
+    /// What is to run it, where the source leaves a choice.
+    pub runtime: Option<source::Runtime>,
+}
+
+impl<'a> From<&'a Source> for Wanted<'a> {
+    fn from(source: &'a Source) -> Self {
+        Self { source, runtime: None }
+    }
 }
 
 /// Prepares sources; cheap to clone, and all clones share one queue.
@@ -105,6 +137,7 @@ pub struct Preparer {
     /// Builds at once.
     builds: usize,
     meter: BuildMeter,
+    settings: Arc<SourceSettings>,
     /// Whether what a crash left was cleared.
     swept: Arc<Once>,
 }
@@ -122,6 +155,7 @@ impl Preparer {
             building: Arc::new(Semaphore::new(builds)),
             builds,
             meter: BuildMeter::default(),
+            settings: Arc::default(),
             swept: Arc::new(Once::new()),
         }
     }
@@ -130,6 +164,12 @@ impl Preparer {
     #[must_use]
     pub fn measured(self, meter: BuildMeter) -> Self {
         Self { meter, ..self }
+    }
+
+    /// The same with what an operator decided.
+    #[must_use]
+    pub fn settled(self, settings: SourceSettings) -> Self {
+        Self { settings: Arc::new(settings), ..self }
     }
 
     /// Builds under way, and those that wait.
@@ -153,9 +193,9 @@ impl Preparer {
     ///
     /// # Errors
     /// [`PrepareError`] says which step failed and why.
-    pub async fn prepare(
+    pub async fn prepare<'a>(
         &self,
-        source: &Source,
+        wanted: impl Into<Wanted<'a>>,
         known: Option<&str>,
         args: &[String],
         patience: impl Into<Patience>,
@@ -164,48 +204,44 @@ impl Preparer {
         if args.iter().any(|argument| argument.contains('\0')) {
             return Err(PrepareError::invalid("args", "contain a zero byte"));
         }
-        match source {
-            Source::Npx { package } => {
-                let package = NpmPackage::parse(package)?;
-                let installed = self.obtain(&package, known, patience.into(), on_line).await?;
-                self.program(&installed, Runtime::Node, args)
-            }
-            Source::Uvx { package } => {
-                let package = PyPackage::parse(package)?;
-                let installed = self.obtain(&package, known, patience.into(), on_line).await?;
-                self.program(&installed, Runtime::Python, args)
-            }
-            Source::Command { argv } => command::prepare(argv, args, self.env.path()),
-            Source::Git { .. } => Err(PrepareError::Unsupported { what: "git" }),
-            Source::Zip { .. } => Err(PrepareError::Unsupported { what: "zip" }),
+        let Wanted { source, runtime } = wanted.into();
+        if let Some(runtime) = runtime.filter(|runtime| !source.runs_on(*runtime)) {
+            return Err(PrepareError::invalid(
+                "runtime",
+                format!("{runtime:?} does not run a source of {}", source.kind()),
+            ));
         }
-    }
-
-    fn program(&self, installed: &Installed, runtime: Runtime, args: &[String]) -> Result<Prepared, PrepareError> {
-        let Installed { directory, receipt } = installed;
-        let program = directory.join(&receipt.program).into_os_string();
-        let mut argv = match &receipt.start {
-            Start::Node { flags } => {
-                let node = runtimes::require(&runtimes::NODE, self.env.path())?;
-                let flags = flags.iter().map(OsString::from);
-                std::iter::once(node.into_os_string()).chain(flags).collect()
+        let installed = match source {
+            Source::Npx { package } => {
+                let package = NpmPackage::parse(package, runtime)?;
+                self.obtain(&package, known, patience.into(), on_line).await?
             }
-            Start::Python => vec![directory.join(VENV_PYTHON).into_os_string()],
-            Start::Direct => Vec::new(),
+            Source::Uvx { package, with } => {
+                let package = PyPackage::parse(package, with)?;
+                self.obtain(&package, known, patience.into(), on_line).await?
+            }
+            Source::Git { .. } => {
+                let repository = Repository::of(source, runtime, &self.settings.git_protocols, &self.env)?;
+                self.obtain(&repository, known, patience.into(), on_line).await?
+            }
+            Source::Command { argv } => return command::prepare(argv, args, self.env.path()),
+            Source::Zip { .. } => return Err(PrepareError::Unsupported { what: "zip" }),
         };
-        argv.push(program);
-        argv.extend(args.iter().map(OsString::from));
-        let own_programs = match runtime {
-            Runtime::Node => directory.join("node_modules/.bin"),
-            Runtime::Python | Runtime::Command => directory.join("bin"),
-        };
-        Ok(Prepared {
-            version: receipt.version.clone(),
-            argv,
-            visible: vec![directory.clone()],
-            runtime,
-            path_env: search_path(&own_programs, self.env.path()),
-        })
+        program::of(&installed, args, self.env.path())
+    }
+}
+
+/// Runs file work that may take long on a thread that may block. The work is
+/// finished even when nobody waits for it any more.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that is shutting down cancels blocking work, and
+            // it never polls this future again.
+            Err(_) => std::future::pending().await,
+        },
     }
 }
 

@@ -3,7 +3,7 @@
 //! Unlike `npx`, which asks the registry at every start, an exact version is
 //! settled once and installed into a directory of its own.
 
-mod bin;
+pub(super) mod bin;
 mod spec;
 
 use std::ffi::OsStr;
@@ -11,17 +11,17 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
+use protocol::source::Runtime;
 use serde_json::Value;
 
+use self::bin::Main;
 use self::spec::NpmSpec;
 use super::build::{Build, Finished, Stdout, Tool};
-use super::cache::{Key, Kind, Receipt};
+use super::cache::{Key, Kind, Receipt, Start};
 use super::error::PrepareError;
 use super::package::{Package, Unresolved};
 use super::{runtimes, words};
 
-/// Enough of a program to see its first line.
-const HEAD_BYTES: u64 = 256;
 /// A manifest larger than this is not read.
 const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -29,11 +29,14 @@ const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub(super) struct NpmPackage {
     spec: NpmSpec,
+    /// Run by bun; npm installs it all the same.
+    bun: bool,
 }
 
 impl NpmPackage {
-    pub(super) fn parse(text: &str) -> Result<Self, PrepareError> {
-        NpmSpec::parse(text).map(|spec| Self { spec })
+    pub(super) fn parse(text: &str, runtime: Option<Runtime>) -> Result<Self, PrepareError> {
+        let spec = NpmSpec::parse(text)?;
+        Ok(Self { spec, bun: runtime == Some(Runtime::Bun) })
     }
 }
 
@@ -41,7 +44,10 @@ impl Package for NpmPackage {
     type Tools = Tool;
 
     fn key(&self) -> Key {
-        Key::new(Kind::Npx, &[&self.spec.name])
+        // No package's name begins with a capital letter any more.
+        let runtime = self.bun.then_some("Bun");
+        let parts: Vec<&str> = std::iter::once(self.spec.name.as_str()).chain(runtime).collect();
+        Key::new(Kind::Npx, &parts)
     }
 
     fn spec(&self) -> String {
@@ -57,6 +63,9 @@ impl Package for NpmPackage {
 
     fn tools(&self, build: &Build<'_>) -> Result<Tool, PrepareError> {
         runtimes::require(&runtimes::NODE, build.path)?;
+        if self.bun {
+            runtimes::require(&runtimes::BUN, build.path)?;
+        }
         let path = runtimes::require(&runtimes::NPM, build.path)?;
         Ok(Tool { name: "npm", path })
     }
@@ -111,12 +120,17 @@ impl Package for NpmPackage {
     fn receipt(&self, root: &Path, version: &str) -> Result<Receipt, PrepareError> {
         let folder = Path::new("node_modules").join(&self.spec.name);
         let manifest = read_manifest(&root.join(&folder).join("package.json"))?;
-        let program = folder.join(bin::choose(&manifest, &self.spec.name, self.spec.unscoped())?);
+        let program = folder.join(bin::choose(&manifest, &self.spec.name, self.spec.unscoped(), Main::IsALibrary)?);
         let file = root.join(&program);
         let mut head = Vec::new();
-        let read = fs::File::open(&file).and_then(|open| open.take(HEAD_BYTES).read_to_end(&mut head));
-        read.map_err(PrepareError::disk("read", &file))?;
-        Ok(Receipt::new(version.to_owned(), program.clone(), bin::start(&program, &head)))
+        let open = fs::File::open(&file).map_err(PrepareError::disk("read", &file))?;
+        let begin = u64::try_from(bin::HEAD_BYTES).unwrap_or(u64::MAX);
+        open.take(begin).read_to_end(&mut head).map_err(PrepareError::disk("read", &file))?;
+        let start = match bin::start(&program, &head) {
+            Start::Node { .. } if self.bun => Start::Bun,
+            start => start,
+        };
+        Ok(Receipt::new(version.to_owned(), program, start).with_programs("node_modules/.bin"))
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::build::{Build, Deadline, Patience};
 use super::cache::{Installed, Key, Lock, Receipt, Stage, is_plain_version};
 use super::error::PrepareError;
-use super::{MAX_WAITING, Preparer};
+use super::{MAX_WAITING, Preparer, off_thread};
 use crate::metrics::BuildEnd;
 
 /// What a tool adds to that way.
@@ -87,6 +87,7 @@ impl Preparer {
             launcher: &self.launcher,
             env: self.env.for_build(&stage.home()),
             path: self.env.path(),
+            bounds: self.settings.bounds(),
             stage: &stage,
             deadline,
             on_line,
@@ -141,13 +142,16 @@ impl Preparer {
         version: String,
         on_line: &mut dyn FnMut(&str),
     ) -> Result<Installed, PrepareError> {
-        let cache = self.cache.clone();
+        let (cache, limit) = (self.cache.clone(), self.settings.cache_bytes);
         let package = package.clone();
         let (published, remembered) = off_thread(move || {
             let receipt = package.receipt(&stage.package(), &version);
             let published = receipt.and_then(|receipt| cache.publish(&stage, &key, receipt));
             let remembered = published.is_ok().then(|| cache.remember(&key, &package.spec(), &version));
             stage.remove();
+            if published.is_ok() {
+                cache.trim(limit);
+            }
             (published, remembered)
         })
         .await;
@@ -230,18 +234,4 @@ impl Preparer {
 
 fn forgotten(error: &PrepareError) -> String {
     format!("the resolved version could not be recorded for offline starts: {error}")
-}
-
-/// Runs file work that may take long on a thread that may block. The work is
-/// finished even when nobody waits for it any more.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // Only a runtime that is shutting down cancels blocking work, and
-            // it never polls this future again.
-            Err(_) => std::future::pending().await,
-        },
-    }
 }

@@ -13,15 +13,14 @@ pub(super) struct Needed {
     hint: &'static str,
 }
 
-pub(super) const NODE: Needed =
-    Needed { names: &["node"], hint: "install Node.js (version 20 or newer) for npx packages" };
-pub(super) const NPM: Needed =
-    Needed { names: &["npm"], hint: "install npm, which comes with Node.js, for npx packages" };
-pub(super) const UV: Needed = Needed { names: &["uv"], hint: "install uv for uvx packages" };
-pub(super) const PYTHON: Needed = Needed {
-    names: &["python3", "python"],
-    hint: "install Python 3 for uvx packages; interpreters are not downloaded",
-};
+pub(super) const NODE: Needed = Needed { names: &["node"], hint: "install Node.js (version 20 or newer)" };
+pub(super) const NPM: Needed = Needed { names: &["npm"], hint: "install npm, which comes with Node.js" };
+pub(super) const UV: Needed = Needed { names: &["uv"], hint: "install uv, which installs Python packages" };
+pub(super) const PYTHON: Needed =
+    Needed { names: &["python3", "python"], hint: "install Python 3; interpreters are not downloaded" };
+
+pub(super) const BUN: Needed = Needed { names: &["bun"], hint: "install Bun, or deploy with the runtime node" };
+pub(super) const GIT: Needed = Needed { names: &["git"], hint: "install git, which fetches repositories" };
 
 /// The first of the needed program's names that is on `path`.
 pub(super) fn require(needed: &Needed, path: &OsStr) -> Result<PathBuf, PrepareError> {

@@ -4,29 +4,45 @@
 //! The environment is relocatable: it works after it was moved from where it
 //! was built, and it refers to the system's interpreter, which stays where it is.
 
-mod script;
+pub(super) mod script;
 mod spec;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
 
+use sha2::{Digest as _, Sha256};
+
 use self::spec::{PySpec, normalise};
 use super::build::{Build, Finished, Stdout, Tool};
-use super::cache::{Key, Kind, Receipt, VENV_PYTHON};
+use super::cache::{Key, Kind, Receipt, Start, VENV_PYTHON};
 use super::error::PrepareError;
 use super::package::{Package, Unresolved};
 use super::{runtimes, words};
+
+/// Digits that tell apart what a package is installed with.
+const WITH_DIGITS: usize = 16;
 
 /// A package of the Python index.
 #[derive(Debug, Clone)]
 pub(super) struct PyPackage {
     spec: PySpec,
+    /// What is installed beside it.
+    with: Vec<PySpec>,
 }
 
 impl PyPackage {
-    pub(super) fn parse(text: &str) -> Result<Self, PrepareError> {
-        PySpec::parse(text).map(|spec| Self { spec })
+    pub(super) fn parse(text: &str, with: &[String]) -> Result<Self, PrepareError> {
+        let beside = |text: &String| PySpec::parse_as("with", text);
+        Ok(Self { spec: PySpec::parse(text)?, with: with.iter().map(beside).collect::<Result<_, _>>()? })
+    }
+
+    /// What is installed beside it, as it is given to uv.
+    fn beside(&self) -> Vec<String> {
+        let mut list: Vec<String> = self.with.iter().map(|spec| spec.requirement(spec.version.as_deref())).collect();
+        list.sort();
+        list.dedup();
+        list
     }
 }
 
@@ -35,7 +51,13 @@ impl Package for PyPackage {
 
     fn key(&self) -> Key {
         let name = normalise(&self.spec.name);
-        let parts: Vec<&str> = std::iter::once(&name).chain(&self.spec.extras).map(String::as_str).collect();
+        let beside = self.beside();
+        // `~` is in no extra's name.
+        let digest = (!beside.is_empty()).then(|| hex::encode(Sha256::digest(beside.join("\n"))));
+        let with: Option<String> =
+            digest.map(|digest| format!("~{}", digest.chars().take(WITH_DIGITS).collect::<String>()));
+        let parts: Vec<&str> =
+            std::iter::once(&name).chain(&self.spec.extras).chain(&with).map(String::as_str).collect();
         Key::new(Kind::Uvx, &parts)
     }
 
@@ -78,7 +100,8 @@ impl Package for PyPackage {
         let python = venv.join(VENV_PYTHON);
         let spec = self.spec.requirement(Some(version));
         let create = [OsStr::new("venv"), OsStr::new("--relocatable"), venv.as_os_str()];
-        let install = [
+        let beside = self.beside();
+        let mut install = vec![
             OsStr::new("pip"),
             OsStr::new("install"),
             // The directory is read-only later, so nothing compiles itself then.
@@ -88,6 +111,7 @@ impl Package for PyPackage {
             OsStr::new("--"),
             OsStr::new(&spec),
         ];
+        install.extend(beside.iter().map(OsStr::new));
         let steps = [("creating an environment with uv", &create[..]), ("installing with uv", &install[..])];
         for (step, args) in steps {
             let done = build.run(uv, step, Stdout::Shown, args).await?;
@@ -111,14 +135,18 @@ impl Package for PyPackage {
                 found: Vec::new(),
             });
         };
-        let (name, start) = script::choose(&distribution, &self.spec.name)?;
+        let module = if distribution.scripts.is_empty() { script::module(root, &self.spec.name)? } else { None };
         if distribution.version != version {
             // `1.0` and `1.0.0` are one version. The spelling that was asked for
             // is the one kept: the next start asks for it again.
-            let own = distribution.version;
+            let own = &distribution.version;
             tracing::info!(package = self.spec.name, version, own, "two spellings of a version");
         }
-        Ok(Receipt::new(version.to_owned(), Path::new("bin").join(name), start))
+        if let Some((module, file)) = module {
+            return Ok(Receipt::new(version.to_owned(), file, Start::PythonModule { module }).with_programs("bin"));
+        }
+        let (name, start) = script::choose(&distribution, &self.spec.name)?;
+        Ok(Receipt::new(version.to_owned(), Path::new("bin").join(name), start).with_programs("bin"))
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a tool said, made fit to show: no terminal codes, no credentials, and
 //! of a long output only the lines that carry the reason.
 
+use protocol::SecretString;
+
 /// How many lines of a failed tool are kept.
 const MAX_WORDS: usize = 20;
 /// Of a cut output, how many lines of its beginning stay: npm names the error
@@ -11,6 +13,23 @@ const HEAD_WORDS: usize = 5;
 /// part of a URL (registry settings may carry a password there).
 pub(super) fn clean(line: &str) -> String {
     redact(&strip_codes(line)).trim_end().to_owned()
+}
+
+/// Covers a secret wherever a tool's output repeats it: a server is free to send back what it was sent.
+#[derive(Clone, Default)]
+pub(super) struct Mask(Option<SecretString>);
+
+impl Mask {
+    pub(super) fn of(secret: &SecretString) -> Self {
+        Self(Some(secret.clone()).filter(|secret| !secret.is_empty()))
+    }
+
+    pub(super) fn over(&self, line: String) -> String {
+        match &self.0 {
+            Some(secret) if line.contains(secret.expose()) => line.replace(secret.expose(), "***"),
+            _ => line,
+        }
+    }
 }
 
 fn strip_codes(line: &str) -> String {
@@ -95,6 +114,41 @@ pub(super) fn of_uv(stderr: &[String]) -> Vec<String> {
     };
     let from = stderr.iter().position(is_error).unwrap_or(0);
     cut(stderr.iter().skip(from).map(|line| squeeze(line)))
+}
+
+/// The reason in git's output: what it, its helper or the server calls an error; without any, the end of the output.
+pub(super) fn of_git(stderr: &[String]) -> Vec<String> {
+    let is_reason = |line: &&String| ["fatal:", "error:", "remote:", "ssh:"].iter().any(|sign| line.starts_with(sign));
+    let reasons: Vec<String> = stderr.iter().filter(is_reason).map(|line| squeeze(line)).collect();
+    if reasons.is_empty() { cut(stderr.iter().map(|line| squeeze(line))) } else { cut(reasons.into_iter()) }
+}
+
+/// The end of an output that has no form of its own.
+pub(super) fn of_any(lines: &[String]) -> Vec<String> {
+    cut(lines.iter().map(|line| squeeze(line)))
+}
+
+/// As [`npm_unreachable`], for git.
+pub(super) fn git_unreachable(words: &[String]) -> bool {
+    const SIGNS: &[&str] = &[
+        "Could not resolve host",
+        "Could not resolve proxy",
+        "Couldn't connect to server",
+        "Failed to connect",
+        "Connection refused",
+        "Connection reset",
+        "Connection timed out",
+        "Operation timed out",
+        "Network is unreachable",
+        "No route to host",
+    ];
+    words.iter().any(|word| SIGNS.iter().any(|sign| word.contains(sign)))
+}
+
+/// Whether a server does not hand out a commit by its name alone.
+pub(super) fn git_wants_a_ref(words: &[String]) -> bool {
+    const SIGNS: &[&str] = &["not our ref", "unadvertised object", "does not support shallow"];
+    words.iter().any(|word| SIGNS.iter().any(|sign| word.contains(sign)))
 }
 
 /// Whether npm failed for want of the network or the registry, rather than
@@ -221,6 +275,29 @@ mod tests {
             assert!(!npm_unreachable(&[format!("npm error code {code}")]), "{code}");
         }
         assert!(uv_unreachable(&["cause: Failed to fetch: https://r.test/x/".to_owned()]));
+    }
+
+    #[test]
+    fn git_keeps_its_reason_and_tells_an_absent_server_from_one_that_refuses() {
+        let refused = lines("hint: x\nremote: Not found.\nfatal: Authentication failed for 'https://u:p@h/p/'");
+        assert_eq!(of_git(&refused), ["remote: Not found.", "fatal: Authentication failed for 'https://***@h/p/'"]);
+        assert!(!git_unreachable(&of_git(&refused)));
+        for absent in [
+            "fatal: unable to access 'https://h/p/': Could not resolve host: h",
+            "ssh: connect to host h port 22: Connection refused",
+            "fatal: unable to access 'https://h/p/': Failed to connect to h port 443 after 1 ms: Couldn't connect to server",
+        ] {
+            assert!(git_unreachable(&of_git(&lines(absent))), "{absent}");
+        }
+        assert_eq!(of_git(&lines("first\nlast")), ["first", "last"]);
+    }
+
+    #[test]
+    fn h24_a_token_that_a_server_sends_back_is_covered() {
+        let mask = Mask::of(&"planted-token".into());
+        assert_eq!(mask.over("remote: bad planted-token!".to_owned()), "remote: bad ***!");
+        assert_eq!(Mask::default().over("as it is".to_owned()), "as it is");
+        assert_eq!(Mask::of(&"".into()).over("as it is".to_owned()), "as it is");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tokio::time::sleep_until;
 use super::entry::Entry;
 use super::gate::Event;
 use super::spec::SharedMeans;
-use crate::prepare::Patience;
+use crate::prepare::{Patience, Wanted};
 
 /// Strikes the gate's clock.
 pub(super) async fn calls(life: Life, entry: Arc<Entry>) -> ExitReason {
@@ -39,7 +39,8 @@ pub(super) async fn prepare(life: Life, entry: Arc<Entry>, means: SharedMeans) -
     let mut on_line = |line: &str| entry.progress(line);
     let (give_up, given_up) = watch::channel(false);
     let patience = Patience::new(limit, given_up);
-    let preparing = means.preparer.prepare(&spec.source, known.as_deref(), &spec.args, patience, &mut on_line);
+    let wanted = Wanted { source: &spec.source, runtime: spec.runtime };
+    let preparing = means.preparer.prepare(wanted, known.as_deref(), &spec.args, patience, &mut on_line);
     tokio::pin!(preparing);
     let prepared = tokio::select! {
         () = life.stopping() => {

@@ -5,7 +5,9 @@
 
 mod bounds;
 mod flow;
+mod git;
 mod registry;
+mod repository;
 mod stand_in;
 
 use std::ffi::{OsStr, OsString};
@@ -24,7 +26,7 @@ fn npx(package: &str) -> Source {
 }
 
 fn uvx(package: &str) -> Source {
-    Source::Uvx { package: package.to_owned() }
+    Source::Uvx { package: package.to_owned(), with: Vec::new() }
 }
 
 /// A launcher that hides `data`, as a runner hides its own files, so that a

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::sys::signal::{SigHandler, Signal, signal};
 use protocol::SecretString;
 use runner::config::{DEFAULT_ORPHAN_TIMEOUT, Listen, RunnerConfig, socket_path};
+use runner::prepare::SourceSettings;
 use runner::process::Level;
 
 /// The first argument that makes this binary a runner.
@@ -49,6 +50,7 @@ fn config(mut args: impl Iterator<Item = String>) -> Result<RunnerConfig, String
         exe: "/proc/self/exe".into(),
         orphan_timeout: DEFAULT_ORPHAN_TIMEOUT,
         env: std::env::vars_os().collect(),
+        sources: SourceSettings::default(),
         build: env!("CARGO_PKG_VERSION").to_owned(),
     };
     for setting in args {

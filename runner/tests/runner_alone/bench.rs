@@ -124,6 +124,7 @@ pub(super) fn spec(service: &str, flags: &[&str]) -> ServiceSpec {
         deployment: format!("0190aaaa-{service}"),
         source: Source::Command { argv: vec![fixture().to_str().unwrap().to_owned()] },
         version: None,
+        runtime: None,
         args: flags.iter().map(|&flag| flag.to_owned()).collect(),
         env: BTreeMap::new(),
         limits: protocol::link::Limits::default(),

@@ -28,8 +28,7 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         let words = "`source.type` command runs what is on the runner's machine: only mesh admins may".to_owned();
         return Err((ErrorCode::Forbidden, words));
     }
-    if matches!(deploy.source, Source::Git { .. } | Source::Zip { .. }) {
-        // Refused before anything is written down: a repository's token would be.
+    if matches!(deploy.source, Source::Zip { .. }) {
         let words = format!("`source.type` {} is not supported yet", deploy.source.kind());
         return Err((ErrorCode::DeployError, words));
     }
@@ -45,6 +44,7 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         deployment: String::new(),
         source: deploy.source,
         version: None,
+        runtime: config.runtime,
         args: deploy.args,
         env: config.env,
         limits,
@@ -57,8 +57,8 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
     };
     paced(mesh, who)?;
     let description = describe(&spec.source);
-    let ServiceSpec { source, args, env, policy, .. } = spec;
-    Ok(DeployRequest { by: who.clone(), source, args, env, limits, policy, scope, description })
+    let ServiceSpec { source, runtime, args, env, policy, .. } = spec;
+    Ok(DeployRequest { by: who.clone(), source, runtime, args, env, limits, policy, scope, description })
 }
 
 /// Takes one of the member's deploys of this minute.
@@ -88,7 +88,7 @@ async fn settled(mesh: &MeshContext, wanted: protocol::wire::Scope) -> Result<pr
 
 fn describe(source: &Source) -> String {
     match source {
-        Source::Npx { package } | Source::Uvx { package } => package.clone(),
+        Source::Npx { package } | Source::Uvx { package, .. } => package.clone(),
         Source::Git { url, .. } => url.clone(),
         Source::Zip { file_id } => file_id.clone(),
         Source::Command { argv } => argv.first().cloned().unwrap_or_default(),

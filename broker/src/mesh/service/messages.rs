@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use actix::Message;
 use protocol::SecretString;
-use protocol::link::{Failure, Limits, Policy, Source, Tool};
+use protocol::link::{Failure, Limits, Policy, Runtime, Source, Tool};
 use protocol::wire::Scope;
 
 use super::state::{Event, Step};
@@ -18,6 +18,8 @@ pub struct DeployRequest {
     pub by: Principal,
     /// What to install and run.
     pub source: Source,
+    /// What is to run it, where its source leaves a choice.
+    pub runtime: Option<Runtime>,
     /// Arguments after the program's own.
     pub args: Vec<String>,
     /// Variables of its environment, in clear: sealed before they are stored.

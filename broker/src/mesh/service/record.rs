@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use protocol::SecretString;
-use protocol::link::{Failure, Limits, Policy, ServiceSpec, ServiceState, Source, Tool};
+use protocol::link::{Failure, Limits, Policy, Runtime, ServiceSpec, ServiceState, Source, Tool};
 use protocol::wire::Scope;
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,17 @@ use crate::vault::Context;
 struct Config {
     limits: Limits,
     policy: Policy,
+    runtime: Option<Runtime>,
+}
+
+/// What a deployment row keeps sealed: one document, so that one sealing covers all of it.
+#[derive(Serialize, Deserialize, Default)]
+#[serde(default)]
+struct Sealed {
+    #[serde(serialize_with = "protocol::secret::reveal", skip_serializing_if = "BTreeMap::is_empty")]
+    env: BTreeMap<String, SecretString>,
+    #[serde(serialize_with = "protocol::secret::reveal", skip_serializing_if = "Option::is_none")]
+    git_token: Option<SecretString>,
 }
 
 /// A stored deployment, opened.
@@ -40,7 +51,7 @@ pub(super) struct Place<'a> {
     pub(super) takes_over: bool,
 }
 
-/// The row for a new deployment; the environment is sealed here and never stored in clear.
+/// The row for a new deployment; the environment and a repository's token are sealed here and never stored in clear.
 pub(super) fn row(
     mesh: &MeshContext,
     service: &str,
@@ -55,19 +66,22 @@ pub(super) fn row(
         deployment: id.to_string(),
         source: request.source.clone(),
         version: None,
+        runtime: request.runtime,
         args: request.args.clone(),
         env: request.env.clone(),
         limits: request.limits,
         policy: request.policy,
     };
-    let config = Config { limits: request.limits, policy: request.policy };
+    let config = Config { limits: request.limits, policy: request.policy, runtime: request.runtime };
+    let mut source = request.source.clone();
+    let secrets = Sealed { env: request.env.clone(), git_token: source.take_token() };
     let text = |error: serde_json::Error| format!("the deployment cannot be written down: {error}");
     let row = NewDeployment {
-        env_sealed: seal(mesh, &id, &request.env)?,
+        env_sealed: seal(mesh, &id, &secrets)?,
         id,
         mesh_id: mesh.id.clone(),
         service: service.to_owned(),
-        source: Document::of(&request.source).map_err(text)?,
+        source: Document::of(&source).map_err(text)?,
         args: Document::of(&request.args).map_err(text)?,
         config: Document::of(&config).map_err(text)?,
         version: None,
@@ -85,14 +99,11 @@ fn member(id: &str) -> Result<MemberId, String> {
     id.parse().map_err(|error| format!("{error}"))
 }
 
-fn seal(mesh: &MeshContext, id: &DeploymentId, env: &BTreeMap<String, SecretString>) -> Result<Option<String>, String> {
-    if env.is_empty() {
+fn seal(mesh: &MeshContext, id: &DeploymentId, secrets: &Sealed) -> Result<Option<String>, String> {
+    if secrets.env.is_empty() && secrets.git_token.is_none() {
         return Ok(None);
     }
-    #[derive(Serialize)]
-    #[serde(transparent)]
-    struct Clear(#[serde(serialize_with = "protocol::secret::reveal")] BTreeMap<String, SecretString>);
-    let clear = zeroize::Zeroizing::new(serde_json::to_vec(&Clear(env.clone())).map_err(|error| error.to_string())?);
+    let clear = zeroize::Zeroizing::new(serde_json::to_vec(secrets).map_err(|error| error.to_string())?);
     Ok(Some(mesh.at_rest.seal(&context(mesh, id), &clear)))
 }
 
@@ -101,17 +112,18 @@ pub(super) fn open(mesh: &MeshContext, row: &Deployment) -> Result<Recorded, Str
     let broken = |what: &str, error: &dyn std::fmt::Display| {
         format!("the stored deployment {} has an unreadable {what}: {error}", row.id)
     };
-    let source: Source = row.source.read().map_err(|error| broken("source", &error))?;
+    let mut source: Source = row.source.read().map_err(|error| broken("source", &error))?;
     let args = row.args.read().map_err(|error| broken("argument list", &error))?;
     let config: Config = row.config.read().map_err(|error| broken("configuration", &error))?;
-    let env = match &row.env_sealed {
-        None => BTreeMap::new(),
+    let secrets: Sealed = match &row.env_sealed {
+        None => Sealed::default(),
         Some(sealed) => {
             let clear =
                 mesh.at_rest.open(&context(mesh, &row.id), sealed).map_err(|error| broken("environment", &error))?;
             serde_json::from_slice(&clear).map_err(|error| broken("environment", &error))?
         }
     };
+    source.put_token(secrets.git_token);
     let tools = match &row.tools {
         None => Vec::new(),
         Some(tools) => tools.read().map_err(|error| broken("tool list", &error))?,
@@ -122,8 +134,9 @@ pub(super) fn open(mesh: &MeshContext, row: &Deployment) -> Result<Recorded, Str
         deployment: row.id.to_string(),
         source,
         version: row.version.clone(),
+        runtime: config.runtime,
         args,
-        env,
+        env: secrets.env,
         limits: config.limits,
         policy: config.policy,
     };

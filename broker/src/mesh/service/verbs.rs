@@ -52,6 +52,7 @@ impl ServiceActor {
             source: spec.source.clone(),
             args: spec.args.clone(),
             env: spec.env.clone(),
+            runtime: spec.runtime,
             limits: spec.limits,
             policy: spec.policy,
             scope: None,

@@ -9,8 +9,25 @@ use serde_json::Value;
 use crate::prepare::cache::Start;
 use crate::prepare::error::PrepareError;
 
+/// Enough of a program to see its first line.
+pub(in crate::prepare) const HEAD_BYTES: usize = 256;
+
+/// Whether a package without `bin` is run by its `main`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::prepare) enum Main {
+    /// It is: a project that is deployed is meant to be run.
+    Counts,
+    /// It is not, as npx has it: a package without `bin` is a library.
+    IsALibrary,
+}
+
 /// The program named by a package's own `package.json`, relative to the package.
-pub(super) fn choose(manifest: &Value, package: &str, unscoped: &str) -> Result<PathBuf, PrepareError> {
+pub(in crate::prepare) fn choose(
+    manifest: &Value,
+    package: &str,
+    unscoped: &str,
+    main: Main,
+) -> Result<PathBuf, PrepareError> {
     let none = |why, found: Vec<String>| PrepareError::NoBinary { package: package.to_owned(), why, found };
     let chosen = match manifest.get("bin") {
         Some(Value::String(file)) => file.as_str(),
@@ -30,11 +47,12 @@ pub(super) fn choose(manifest: &Value, package: &str, unscoped: &str) -> Result<
                 }
             }
         }
+        _ if main == Main::Counts => manifest.get("main").and_then(Value::as_str).unwrap_or("index.js"),
         _ => {
             return Err(none("its package.json has no `bin`; it is a library", Vec::new()));
         }
     };
-    inside(chosen).ok_or_else(|| none("its `bin` points outside the package", vec![chosen.to_owned()]))
+    inside(chosen).ok_or_else(|| none("its program lies outside the package", vec![chosen.to_owned()]))
 }
 
 /// `file` without `.` parts, if it cannot leave the directory it is joined to.
@@ -52,7 +70,7 @@ fn inside(file: &str) -> Option<PathBuf> {
 
 /// How to run `file`, whose content begins with `head`: under node when it
 /// says so itself or is a script by name, otherwise directly.
-pub(super) fn start(file: &Path, head: &[u8]) -> Start {
+pub(in crate::prepare) fn start(file: &Path, head: &[u8]) -> Start {
     if let Some(flags) = node_shebang(head) {
         return Start::Node { flags };
     }
@@ -94,6 +112,7 @@ mod tests {
             (json!({"bin": {"a": "a.js", "b": "b.js"}}), Err("it has a, b")),
             (json!({"bin": {}}), Err("empty")),
             (json!({}), Err("library")),
+            (json!({"main": "index.js"}), Err("library")),
             (json!({"bin": 7}), Err("library")),
             (json!({"bin": "../../evil"}), Err("outside")),
             (json!({"bin": "/bin/sh"}), Err("outside")),
@@ -101,12 +120,29 @@ mod tests {
             (json!({"bin": "."}), Err("outside")),
         ];
         for (manifest, expected) in table {
-            match (choose(&manifest, "@scope/pkg", "pkg"), expected) {
+            match (choose(&manifest, "@scope/pkg", "pkg", Main::IsALibrary), expected) {
                 (Ok(file), Ok(expected)) => assert_eq!(file, Path::new(expected), "{manifest}"),
                 (Err(error), Err(expected)) => {
                     assert!(matches!(error, PrepareError::NoBinary { .. }), "{manifest}");
                     assert!(error.to_string().contains(expected), "{manifest}: {error}");
                 }
+                (got, _) => panic!("{manifest}: {got:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_project_is_run_by_its_main() {
+        let table = [
+            (json!({"main": "./lib/a.js"}), Ok("lib/a.js")),
+            (json!({"main": "a.js", "bin": "b.js"}), Ok("b.js")),
+            (json!({}), Ok("index.js")),
+            (json!({"main": "../a.js"}), Err("outside")),
+        ];
+        for (manifest, expected) in table {
+            match (choose(&manifest, "p", "p", Main::Counts), expected) {
+                (Ok(file), Ok(expected)) => assert_eq!(file, Path::new(expected), "{manifest}"),
+                (Err(error), Err(expected)) => assert!(error.to_string().contains(expected), "{manifest}: {error}"),
                 (got, _) => panic!("{manifest}: {got:?}"),
             }
         }

@@ -10,16 +10,16 @@ use crate::prepare::error::PrepareError;
 
 /// What an installed distribution says about itself.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Distribution {
+pub(in crate::prepare) struct Distribution {
     /// The exact version, from its metadata.
-    pub(super) version: String,
+    pub(in crate::prepare) version: String,
     /// Its scripts in the environment's `bin`, and how each is started.
-    pub(super) scripts: Vec<(String, Start)>,
+    pub(in crate::prepare) scripts: Vec<(String, Start)>,
 }
 
 /// Reads the distribution called `name` in the environment `venv`; `None` when
 /// there is none.
-pub(super) fn read(venv: &Path, name: &str) -> Result<Option<Distribution>, PrepareError> {
+pub(in crate::prepare) fn read(venv: &Path, name: &str) -> Result<Option<Distribution>, PrepareError> {
     let Some((info, version)) = find_info(venv, name)? else {
         return Ok(None);
     };
@@ -28,6 +28,19 @@ pub(super) fn read(venv: &Path, name: &str) -> Result<Option<Distribution>, Prep
     let entry_points = fs::read_to_string(info.join("entry_points.txt")).unwrap_or_default();
     let record = fs::read_to_string(info.join("RECORD")).unwrap_or_default();
     Ok(Some(Distribution { version, scripts: scripts(&entry_points, &record) }))
+}
+
+/// The module called like the package, if it can be run by `python -m`, and the file that says so, relative to the
+/// environment.
+pub(super) fn module(venv: &Path, name: &str) -> Result<Option<(String, PathBuf)>, PrepareError> {
+    let module = normalise(name).replace('-', "_");
+    for python in entries(&venv.join("lib"))? {
+        let file = python.join("site-packages").join(&module).join("__main__.py");
+        if let (true, Ok(file)) = (file.is_file(), file.strip_prefix(venv)) {
+            return Ok(Some((module, file.to_owned())));
+        }
+    }
+    Ok(None)
 }
 
 fn find_info(venv: &Path, name: &str) -> Result<Option<(PathBuf, String)>, PrepareError> {
@@ -91,7 +104,7 @@ fn scripts(entry_points: &str, record: &str) -> Vec<(String, Start)> {
 }
 
 /// The script called like the package, or else the only one.
-pub(super) fn choose(distribution: &Distribution, package: &str) -> Result<(String, Start), PrepareError> {
+pub(in crate::prepare) fn choose(distribution: &Distribution, package: &str) -> Result<(String, Start), PrepareError> {
     let wanted = normalise(package);
     let none = |why| PrepareError::NoBinary {
         package: package.to_owned(),
@@ -133,6 +146,19 @@ mod tests {
                 ("native".to_owned(), Start::Direct),
             ]
         );
+    }
+
+    #[test]
+    fn a_module_is_run_when_it_says_that_it_can_be() {
+        let venv = tempfile::tempdir().unwrap();
+        let site = venv.path().join("lib/python3.11/site-packages");
+        fs::create_dir_all(site.join("my_server")).unwrap();
+        fs::create_dir_all(site.join("silent")).unwrap();
+        let file = "lib/python3.11/site-packages/my_server/__main__.py";
+        fs::write(venv.path().join(file), "").unwrap();
+        let found = module(venv.path(), "My.Server").unwrap();
+        assert_eq!(found, Some(("my_server".to_owned(), file.into())));
+        assert_eq!(module(venv.path(), "silent").unwrap(), None);
     }
 
     #[test]

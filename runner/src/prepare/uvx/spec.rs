@@ -20,9 +20,14 @@ pub(super) struct PySpec {
 
 impl PySpec {
     pub(super) fn parse(text: &str) -> Result<Self, PrepareError> {
+        Self::parse_as("package", text)
+    }
+
+    /// As [`Self::parse`], of another field.
+    pub(super) fn parse_as(field: &'static str, text: &str) -> Result<Self, PrepareError> {
         Self::split(text).map_err(|why| {
             let shown: String = text.chars().take(80).collect();
-            PrepareError::invalid("package", format!("{shown:?} {why}"))
+            PrepareError::invalid(field, format!("{shown:?} {why}"))
         })
     }
 

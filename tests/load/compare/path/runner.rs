@@ -116,6 +116,7 @@ async fn load(socket: &Path) -> Result<u32, String> {
         deployment: DEPLOYMENT.to_owned(),
         source: Source::Command { argv: vec![programs::echo().display().to_string()] },
         version: None,
+        runtime: None,
         args: Vec::new(),
         env: BTreeMap::new(),
         limits: Limits::default(),
