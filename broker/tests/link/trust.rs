@@ -1,5 +1,6 @@
 //! Both sides prove that they know the token before either believes the other.
 
+use protocol::link::Source;
 use serde_json::json;
 
 use super::{deploy, deploy_with, listed_as, up, world};
@@ -36,9 +37,7 @@ async fn h24_secrets_are_neither_stored_nor_logged_in_clear() {
     const TOKEN: &str = "planted-token-for-a-git-host";
     let (broker, runner, link, mut client) = world().await;
     let source = json!({ "type": "git", "url": "https://git.example/x.git", "auth": TOKEN });
-    let refused = client.ask(deploy_with("two", json!({ "source": source }))).await;
-    assert_eq!(refused["code"], "deploy_error", "what could not be kept is not taken");
-    let message = deploy_with("one", json!({ "config": { "env": { "KEY": VALUE } } }));
+    let message = deploy_with("one", json!({ "source": source, "config": { "env": { "KEY": VALUE } } }));
     up(&mut client, &link, message, Vec::new()).await;
     drop(link);
     // A runner that forgot everything is given all of it again, by a broker that had only what it stored.
@@ -46,6 +45,8 @@ async fn h24_secrets_are_neither_stored_nor_logged_in_clear() {
     let link = runner.accept_with(Vec::new()).await;
     let again = link.load().await.spec;
     assert_eq!(again.env["KEY"].expose(), VALUE);
+    let Source::Git { auth: Some(token), .. } = &again.source else { panic!("{:?}", again.source) };
+    assert_eq!(token.expose(), TOKEN);
 
     let mut client = Client::join(&broker, OWNER).await;
     let entry = super::listed(&mut client, "one").await;

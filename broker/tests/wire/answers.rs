@@ -57,7 +57,7 @@ async fn a_refused_request_names_the_request() {
             "service name must be 1-64 chars, alphanumeric/hyphens/underscores, starting with alphanumeric",
         ),
         (deploy("x", &json!({ "type": "npx", "package": "--help" })), "deploy_error", "source.package"),
-        (deploy("x", &json!({ "type": "git", "url": "https://h/x.git" })), "deploy_error", "not supported"),
+        (deploy("x", &json!({ "type": "zip", "file_id": "f" })), "deploy_error", "not supported"),
         (named(deploy("x", &npx), json!({ "cpus": 0.5 })), "deploy_error", "config.cpus"),
         (named(deploy("x", &npx), json!({ "network_allow": [] })), "deploy_error", "config.network_allow"),
         (named(deploy("x", &npx), json!({ "env": { "A=B": "v" } })), "deploy_error", "env.A"),
