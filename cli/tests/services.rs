@@ -39,6 +39,67 @@ fn good_deploy() -> FakeBroker {
 const DEPLOY: &[&str] = &["deploy", "time", "--uvx", "mcp-server-time"];
 
 #[test]
+fn a_repository_is_sent_as_its_words_say() {
+    let broker = good_deploy();
+    let words = [
+        "deploy",
+        "time",
+        "--git",
+        "https://h.test/a/b.git",
+        "--branch",
+        "v1",
+        "--subdir",
+        "packages/a",
+        "--build-command",
+        "npm run 'build all'",
+        "--runtime",
+        "bun",
+    ];
+    let token = [("CLAUDEMESH_GIT_TOKEN", "t-1")];
+    let _ = Home::of(&broker.url).run_with(&words, &token, "").exits(0);
+    assert_eq!(
+        broker.next("mcp_deploy"),
+        json!({"type": "mcp_deploy", "server_name": "time", "config": {"runtime": "bun"}, "source": {
+            "type": "git", "url": "https://h.test/a/b.git", "branch": "v1", "subdirectory": "packages/a",
+            "build_command": ["npm", "run", "build all"], "auth": "t-1",
+        }})
+    );
+    let broker = good_deploy();
+    let _ = Home::of(&broker.url).run_with(&["deploy", "time", "--git", "git@h.test:a/b"], &token, "").exits(0);
+    assert_eq!(
+        broker.next("mcp_deploy")["source"],
+        json!({"type": "git", "url": "git@h.test:a/b"}),
+        "no token in clear"
+    );
+}
+
+#[test]
+fn a_runners_cache_is_shown_and_cleared_without_a_runner() {
+    let data = tempfile::tempdir().unwrap();
+    let place = data.path().to_str().unwrap();
+    for (name, bytes) in [("left-pad", 5_000_000), ("right-pad", 100)] {
+        let folder = data.path().join("cache/packages/npx").join(name).join("1.3.0");
+        std::fs::create_dir_all(&folder).unwrap();
+        let receipt = json!({
+            "format": 2, "version": "1.3.0", "program": "x", "start": "direct", "programs": "bin", "bytes": bytes,
+        });
+        std::fs::write(folder.join("receipt.json"), receipt.to_string()).unwrap();
+    }
+    let home = Home::empty();
+    let listed = home.run(&["runner", "cache", "list", "--data-dir", place]).exits(0);
+    assert!(listed.stdout.contains("left-pad") && listed.stdout.contains("5 MiB"), "{}", listed.stdout);
+    let cleaned = home.run(&["runner", "cache", "clean", "--keep", "1MiB", "--data-dir", place, "--json"]).exits(0);
+    let document: Value = serde_json::from_str(&cleaned.stdout).unwrap();
+    assert_eq!((&document["bytes"], &document["items"][0]["package"]), (&json!(5_000_000), &json!("left-pad")));
+    let rest: Value =
+        serde_json::from_str(&home.run(&["runner", "cache", "list", "--data-dir", place, "--json"]).exits(0).stdout)
+            .unwrap();
+    assert_eq!(rest["items"].as_array().unwrap().len(), 1, "{rest}");
+    let nowhere = home.run(&["runner", "cache", "list", "--data-dir", "/no/such/runner"]).exits(1);
+    assert!(nowhere.stderr.contains("no runner has lived in"), "{}", nowhere.stderr);
+}
+
+#[test]
 fn a_deploy_shows_its_way_and_ends_with_the_tools() {
     let broker = good_deploy();
     let ended = Home::of(&broker.url).run(DEPLOY).exits(0);

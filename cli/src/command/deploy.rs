@@ -54,22 +54,22 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "PACKAGE")]
     uvx: Option<String>,
     /// Install this beside the package of --uvx, such as mcp[cli]; may be repeated
-    #[arg(long, value_name = "PACKAGE", requires = "uvx")]
+    #[arg(long, value_name = "PACKAGE", conflicts_with_all = ["npx", "git", "command"])]
     with: Vec<String>,
     /// Run a project of a repository: https://…, ssh://… or user@host:path
     #[arg(long, value_name = "URL")]
     git: Option<String>,
     /// Its branch or tag, or all digits of a commit; without it the default branch
-    #[arg(long, value_name = "NAME", requires = "git")]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["npx", "uvx", "command"])]
     branch: Option<String>,
     /// The project's folder in the repository
-    #[arg(long = "subdir", value_name = "DIR", requires = "git")]
+    #[arg(long = "subdir", value_name = "DIR", conflicts_with_all = ["npx", "uvx", "command"])]
     subdirectory: Option<String>,
     /// Run this after its dependencies are installed, as in "npm run build"; no shell reads it, only quotes group words
-    #[arg(long, value_name = "COMMAND", requires = "git", value_parser = values::words)]
+    #[arg(long, value_name = "COMMAND", conflicts_with_all = ["npx", "uvx", "command"], value_parser = values::words)]
     build_command: Option<values::Words>,
     /// A file with the token for a private repository, instead of CLAUDEMESH_GIT_TOKEN
-    #[arg(long, value_name = "FILE", requires = "git")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["npx", "uvx", "command"])]
     git_token_file: Option<PathBuf>,
     /// What is to run it, where that is not clear: node, python or bun
     #[arg(long, value_name = "RUNTIME", conflicts_with = "command", value_parser = values::runtime)]
