@@ -6,9 +6,11 @@
 mod bounds;
 mod flow;
 mod git;
+mod private;
 mod registry;
 mod repository;
 mod stand_in;
+mod stock;
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

@@ -151,3 +151,23 @@ async fn a_library_has_no_program() {
         assert!(error.to_string().contains("library"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn what_is_installed_beside_a_package_is_there_and_keeps_it_apart() {
+    let data = shared();
+    let preparer = real(&data).await;
+    let mut extended = uvx(TIME);
+    if let protocol::source::Source::Uvx { with, .. } = &mut extended {
+        with.extend(["iniconfig==2.0.0".to_owned(), "mcp[cli]".to_owned()]);
+    }
+    let ready = prepare(&preparer, &extended, None).await.0.unwrap();
+    let has = |prepared: &Prepared, name: &str| {
+        let lib = prepared.visible[0].join("lib");
+        let pythons = std::fs::read_dir(lib).unwrap().flatten();
+        pythons.map(|python| python.path().join("site-packages").join(name)).any(|package| package.exists())
+    };
+    assert!(has(&ready, "iniconfig") && has(&ready, "typer"), "{ready:?}");
+    let plain = prepare(&preparer, &uvx(TIME), None).await.0.unwrap();
+    assert!(!has(&plain, "iniconfig"));
+    assert_eq!(server_name(&ready, &data).await, "mcp-time");
+}
