@@ -3,6 +3,7 @@
 mod agreement;
 mod demo;
 mod failures;
+mod git;
 mod hostile;
 mod isolation;
 mod leftovers;
