@@ -308,7 +308,7 @@ async fn h14_a_build_that_hangs_is_killed_with_everything_it_started() {
 }
 
 #[tokio::test]
-async fn h07_a_daemon_that_a_build_leaves_is_gone_when_the_build_is() {
+async fn a_daemon_that_a_build_leaves_is_gone_when_the_build_is() {
     let leaving = "const {spawn} = require('child_process');\n\
         spawn('sleep', ['86398.5'], {detached: true, stdio: 'ignore'}).unref();\n";
     let repository = Repository::with(&[("package.json", PACKAGE), ("srv.js", PRINT), ("leave.js", leaving)]);
