@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Stop(command::stop::StopArgs),
     /// Start a service that was stopped, failed or crashed
     Start(command::start::StartArgs),
+    /// Show or change with whom a service is shared
+    Scope(command::scope::ScopeArgs),
     /// List the services you may use
     Catalog(command::catalog::CatalogArgs),
     /// Show a service's tools and what they take
@@ -69,6 +71,8 @@ pub(crate) enum Command {
     Call(command::call::CallArgs),
     /// Show what a service wrote
     Logs(command::logs::LogsArgs),
+    /// Show what happened to a service
+    Events(command::events::EventsArgs),
     /// Make a mesh, and look at those you belong to
     Mesh(command::mesh::MeshArgs),
     /// Invite others into the mesh

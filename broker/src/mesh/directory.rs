@@ -8,12 +8,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use meter::Counters;
 use protocol::link::FailCode;
+use protocol::wire::Scope;
 use supervision::{CallError, ChildEvent, ChildId, Dynamic, Observer, StartError, Transition};
 
 use super::MeshContext;
 use super::scope::{Principal, Verb, may};
 use super::service::desk::Phase;
-use super::service::{self, Change, Deploy, DeployRequest, Manage, News, Refused, ServiceCell, Teller, Undeploy, View};
+use super::service::{
+    self, Change, Deploy, DeployRequest, Manage, News, Refused, ServiceCell, Share, Teller, Undeploy, View,
+};
 use crate::metrics::Limit;
 use crate::runners::{Link, ServiceKey};
 use crate::store::StoreError;
@@ -182,6 +185,18 @@ impl Services {
         match cell.slot.call(Manage { by, change, teller }, ACCEPT_WITHIN).await {
             Ok(accepted) => accepted,
             Err(error) => Err(Refused::Internal(format!("what becomes of the service is unknown: {error}"))),
+        }
+    }
+
+    /// Shares a service with others than before; the scope is settled.
+    ///
+    /// # Errors
+    /// [`Refused`] when it is not.
+    pub async fn share(&self, name: &str, by: Principal, scope: Scope) -> Result<(), Refused> {
+        let (cell, _) = self.find(name, &by, Verb::Manage)?;
+        match cell.slot.call(Share { by, scope }, ACCEPT_WITHIN).await {
+            Ok(accepted) => accepted,
+            Err(error) => Err(Refused::Internal(format!("with whom the service is shared is unknown: {error}"))),
         }
     }
 

@@ -1,10 +1,12 @@
 //! Who may do what with a service: one function, asked by every verb and every event.
 //!
 //! Pure. Deny by default. A scope stores member ids and is decided by what a member *is*; groups that
-//! anybody may join are routing and not a guard, so a scope that rests on one says so (`guards`).
+//! anybody may join are routing and not a guard, so a scope that rests on one says so (`guards`). A restricted group
+//! guards: a principal's groups are those of the signed lists, and of what a session says only the open ones.
 
 use protocol::wire::Scope;
 
+use super::roster::GroupLists;
 use crate::store::Role;
 
 /// Most names one scope may list.
@@ -21,7 +23,7 @@ pub struct Principal {
     pub display_name: String,
     /// The member's role.
     pub role: Role,
-    /// Groups of this session, without `@`. Routing, since a member chooses them.
+    /// Groups of this session, without `@`: the open ones that it says, and the restricted ones that list its member.
     pub groups: Vec<String>,
 }
 
@@ -66,10 +68,20 @@ fn counted(names: Vec<String>) -> Result<Vec<String>, ScopeError> {
     if names.is_empty() || names.len() > MAX_NAMES { Err(ScopeError::Count) } else { Ok(names) }
 }
 
-/// Whether a scope keeps anybody out who wants in: open groups are chosen by their members.
+/// Whether a scope keeps anybody out who wants in: open groups are chosen by their members, restricted ones are not.
 #[must_use]
-pub fn guards(scope: &Scope) -> bool {
-    !matches!(scope, Scope::Group(_) | Scope::Groups(_))
+pub fn guards(scope: &Scope, lists: &GroupLists) -> bool {
+    open_groups(scope, lists).next().is_none()
+}
+
+/// The groups that a scope rests on and that anybody may join.
+pub fn open_groups<'a>(scope: &'a Scope, lists: &'a GroupLists) -> impl Iterator<Item = &'a str> {
+    let names = match scope {
+        Scope::Group(name) => std::slice::from_ref(name),
+        Scope::Groups(names) => names.as_slice(),
+        Scope::Peer | Scope::Mesh | Scope::Peers(_) | Scope::Role(_) => &[],
+    };
+    names.iter().map(String::as_str).filter(|name| lists.of(name).is_none())
 }
 
 /// What somebody wants to do with a service.
@@ -161,6 +173,24 @@ mod tests {
                     assert_eq!(may(person, verb, &scope, "d"), uses, "{verb:?} {scope:?} {person:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_scope_guards_unless_it_rests_on_a_group_that_anybody_joins() {
+        let lists = GroupLists([("board".to_owned(), Default::default())].into());
+        let named = |names: &[&str]| Scope::Groups(names.iter().map(|&name| name.to_owned()).collect());
+        for (scope, expected) in [
+            (Scope::Peer, true),
+            (Scope::Mesh, true),
+            (Scope::Peers(vec!["d".into()]), true),
+            (Scope::Role("admin".into()), true),
+            (Scope::Group("board".into()), true),
+            (Scope::Group("eng".into()), false),
+            (named(&["board"]), true),
+            (named(&["board", "eng"]), false),
+        ] {
+            assert_eq!(guards(&scope, &lists), expected, "{scope:?}");
         }
     }
 

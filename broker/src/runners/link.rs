@@ -220,14 +220,15 @@ impl Link {
         Ok(reply)
     }
 
-    /// The last `lines` lines of a service's log, oldest first.
+    /// The last `lines` lines of a service's log, or the first ones behind the one with the number `after`, oldest first;
+    /// and whether lines behind that one may have been lost.
     ///
     /// # Errors
     /// [`NotUp`] when the runner cannot be asked or does not answer.
-    pub async fn logs(&self, key: &ServiceKey, lines: u32) -> Result<Vec<LogLine>, NotUp> {
+    pub async fn logs(&self, key: &ServiceKey, lines: u32, after: Option<u64>) -> Result<(Vec<LogLine>, bool), NotUp> {
         let (mesh, service) = (key.mesh.clone(), key.service.clone());
-        match self.command(LOGS_WITHIN, |cmd, _| Header::Logs { cmd, mesh, service, lines }).await? {
-            CommandReply::Logs(lines) => Ok(lines),
+        match self.command(LOGS_WITHIN, |cmd, _| Header::Logs { cmd, mesh, service, lines, after }).await? {
+            CommandReply::Logs { lines, lost } => Ok((lines, lost)),
             CommandReply::Done(_) | CommandReply::LinkLost => Err(NotUp::Down),
         }
     }

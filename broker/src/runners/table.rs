@@ -39,7 +39,12 @@ pub enum CommandReply {
     /// `done`.
     Done(Outcome),
     /// `logs_result`.
-    Logs(Vec<LogLine>),
+    Logs {
+        /// Oldest first.
+        lines: Vec<LogLine>,
+        /// Some of those that were asked for may be gone.
+        lost: bool,
+    },
     /// The link went down before the answer came.
     LinkLost,
 }

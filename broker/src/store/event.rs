@@ -145,6 +145,33 @@ impl Store {
         })
     }
 
+    /// The first `limit` events of a service behind the one with this number, the oldest first.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn events_after(
+        &self,
+        mesh: &MeshId,
+        service: &str,
+        seq: i64,
+        limit: u32,
+    ) -> Result<Vec<ServiceEvent>, StoreError> {
+        storable([("service", service)])?;
+        let (mesh, service) = (mesh.clone(), service.to_owned());
+        let limit = i64::from(limit).min(MAX_EVENTS_PER_SERVICE);
+        reading!(self, "list the events of a service", |conn| {
+            Ok(service_event::table
+                .filter(service_event::mesh_id.eq(mesh))
+                .filter(service_event::service.eq(service))
+                .filter(service_event::seq.gt(seq))
+                .order(service_event::seq.asc())
+                .select(ServiceEvent::as_select())
+                .limit(limit)
+                .load(conn)
+                .await?)
+        })
+    }
+
     /// The last `limit` events of a service, the newest first.
     ///
     /// # Errors

@@ -128,6 +128,16 @@ impl Client {
         pushes.map(|frame| frame["event"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// The events about a service that came so far, and their data.
+    pub(crate) async fn told_of(&mut self, service: &str) -> Vec<(String, Value)> {
+        self.ask(json!({ "type": "list_peers" })).await;
+        let of_it = self.aside.iter().filter(|frame| frame["eventData"]["name"] == service);
+        of_it
+            .filter(|frame| frame["event"].as_str().is_some_and(|event| event.starts_with("mcp_")))
+            .map(|frame| (frame["event"].as_str().unwrap().to_owned(), frame["eventData"].clone()))
+            .collect()
+    }
+
     /// Whether a peer's message is among the frames that were set aside.
     pub(crate) fn has_message(&self) -> bool {
         self.aside.iter().any(|frame| frame["type"] == "push" && frame["subtype"].is_null())

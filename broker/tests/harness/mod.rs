@@ -76,6 +76,8 @@ pub(crate) struct Setup {
     pub(crate) max_message_bytes: u32,
     pub(crate) max_services: u32,
     pub(crate) max_connections: u32,
+    /// Members besides those that every mesh of a test has: name, and the byte of the key's seed.
+    pub(crate) more: Vec<(String, u8)>,
 }
 
 /// What it says when it is up.
@@ -123,6 +125,7 @@ impl Broker {
             max_message_bytes: 1024 * 1024,
             max_services: 20,
             max_connections: 2_000,
+            more: Vec::new(),
         };
         adjust(&mut setup);
         let (process, ready) = spawn(&setup, dir.path()).await;
@@ -222,7 +225,7 @@ fn broker_process() {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    let (lock, members) = prepare(&setup.data_dir);
+    let (lock, members) = prepare(&setup);
     let runners = setup.runners.iter().map(|(name, socket)| RunnerConfig {
         name: name.clone(),
         address: RunnerUrl::Unix(socket.clone()),
@@ -261,7 +264,8 @@ fn config(setup: &Setup) -> Config {
 }
 
 /// Takes the directory; at the first start makes the mesh and its members.
-fn prepare(dir: &Path) -> (DirLock, BTreeMap<String, String>) {
+fn prepare(setup: &Setup) -> (DirLock, BTreeMap<String, String>) {
+    let dir = setup.data_dir.as_path();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let lock = DirLock::acquire(dir).unwrap();
@@ -279,11 +283,15 @@ fn prepare(dir: &Path) -> (DirLock, BTreeMap<String, String>) {
         }
         let store = Store::open(&lock, None).await.unwrap();
         let mesh = store.mesh_by_slug(MESH).await.unwrap().unwrap().id;
-        for (who, role) in [(MEMBER, Role::Member), (OTHER, Role::Member), (ADMIN, Role::Admin)] {
+        let usual = [(MEMBER, Role::Member), (OTHER, Role::Member), (ADMIN, Role::Admin)];
+        let usual = usual.map(|(who, role)| (who.name.to_owned(), who.key(), role));
+        let more = setup.more.iter();
+        let more = more.map(|(name, seed)| (name.clone(), MemberKey::from_seed(&[*seed; 32]), Role::Member));
+        for (name, key, role) in usual.into_iter().chain(more) {
             let member = NewMember {
                 mesh_id: mesh.clone(),
-                pubkey: who.key().public().to_string(),
-                display_name: who.name.to_owned(),
+                pubkey: key.public().to_string(),
+                display_name: name,
                 role,
                 certificate: None,
             };

@@ -241,9 +241,22 @@ async fn logs_and_schema_are_what_the_runner_and_the_server_say() {
     let asked = client.request(json!({ "type": "mcp_logs", "server_name": "one", "lines": 9_999 })).await;
     let Header::Logs { cmd, lines, .. } = link.next().await.header else { panic!("logs were due") };
     assert_eq!(lines, 1_000, "cut to what is allowed");
-    let line = LogLine { at_ms: 0, stream: LogStream::Stderr, text: "ready".into() };
-    link.send(Header::LogsResult { cmd, lines: vec![line] }, "");
-    assert_eq!(client.answer(&asked).await["lines"], json!(["1970-01-01T00:00:00.000Z stderr ready"]));
+    // The last is of a service that had the name before.
+    let line =
+        |at_ms, text: &str| LogLine { at_ms, stream: LogStream::Stderr, text: text.to_owned(), seq: Some(at_ms) };
+    let lines = vec![line(4_102_444_800_000, "ready"), line(0, "another's secret")];
+    link.send(Header::LogsResult { cmd, lines, lost: false }, "");
+    let answer = client.answer(&asked).await;
+    assert_eq!(answer["lines"], json!(["2100-01-01T00:00:00.000Z stderr ready"]));
+    assert_eq!(answer["next"], 4_102_444_800_000_u64);
+
+    let more = json!({ "type": "mcp_logs", "server_name": "one", "after": answer["next"] });
+    let asked = client.request(more).await;
+    let Header::Logs { cmd, after, .. } = link.next().await.header else { panic!("logs were due") };
+    assert_eq!(after, Some(4_102_444_800_000));
+    link.send(Header::LogsResult { cmd, lines: Vec::new(), lost: true }, "");
+    let answer = client.answer(&asked).await;
+    assert_eq!((&answer["next"], &answer["lost"]), (&json!(4_102_444_800_000_u64), &json!(true)));
 
     let all = client.ask(json!({ "type": "mcp_schema", "server_name": "one" })).await;
     assert_eq!(all["tools"].as_array().unwrap().len(), 2);
@@ -272,6 +285,6 @@ async fn h50_a_session_has_so_many_requests_under_way_and_the_others_do_not_noti
     drop(greedy);
     let asked = client.request(logs).await;
     let Header::Logs { cmd, .. } = link.next().await.header else { panic!("logs were due") };
-    link.send(Header::LogsResult { cmd, lines: Vec::new() }, "");
+    link.send(Header::LogsResult { cmd, lines: Vec::new(), lost: false }, "");
     assert_eq!(client.answer(&asked).await["type"], "mcp_logs_result");
 }

@@ -3,7 +3,9 @@
 mod calls;
 mod deploys;
 mod drains;
+mod matrix;
 mod restarts;
+mod robot;
 mod scopes;
 mod trust;
 mod verbs;

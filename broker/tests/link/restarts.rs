@@ -28,7 +28,7 @@ async fn h06_nothing_is_shown_as_running_that_cannot_be_seen() {
     // An answer that was sent behind the report says that it was read.
     let asked = client.request(json!({ "type": "mcp_logs", "server_name": "one" })).await;
     let Header::Logs { cmd, .. } = link.next().await.header else { panic!("logs were due") };
-    link.send(Header::LogsResult { cmd, lines: Vec::new() }, "");
+    link.send(Header::LogsResult { cmd, lines: Vec::new(), lost: false }, "");
     client.answer(&asked).await;
     assert_eq!(listed(&mut client, "one").await["status"], "unreachable", "a part is not the whole");
     for state in [ServiceState::Restarting, ServiceState::Running, ServiceState::Crashed] {

@@ -64,7 +64,7 @@ async fn h21_what_is_shared_is_used_by_all_and_managed_by_few() {
     assert!(other.answer(&asked).await["result"].is_object());
     let asked = other.request(json!({ "type": "mcp_logs", "server_name": "ours" })).await;
     let Header::Logs { cmd, .. } = link.next().await.header else { panic!("logs were due") };
-    link.send(Header::LogsResult { cmd, lines: Vec::new() }, "");
+    link.send(Header::LogsResult { cmd, lines: Vec::new(), lost: false }, "");
     assert_eq!(other.answer(&asked).await["lines"], json!([]));
 
     assert_eq!(other.ask(undeploy("ours")).await["code"], "forbidden");
@@ -128,4 +128,69 @@ async fn h50_a_mesh_has_so_many_services_and_says_which_limit_it_is() {
     link.done(cmd, Outcome::Ok);
     assert_eq!(client.outcome(&removing).await["status"], "stopped");
     up(&mut client, &link, deploy("three"), Vec::new()).await;
+}
+
+#[tokio::test]
+async fn who_loses_a_service_learns_that_it_is_gone_and_not_with_whom_it_is_shared_now() {
+    let (broker, _runner, link, mut owner) = world().await;
+    let mut other = Client::join(&broker, OTHER).await;
+    let mut member = Client::join(&broker, MEMBER).await;
+    up(&mut owner, &link, deploy_with("one", json!({ "scope": "mesh" })), Vec::new()).await;
+    let share = |scope: Value| json!({ "type": "mcp_scope", "server_name": "one", "scope": scope });
+    let read = json!({ "type": "mcp_scope", "server_name": "one" });
+    assert_eq!(other.ask(share(json!("mesh"))).await["code"], "forbidden");
+    let answer = owner.ask(share(json!({ "peers": [MEMBER.name] }))).await;
+    assert_eq!(answer["scope"], json!({ "peers": [broker.member_id(MEMBER)] }));
+    assert_eq!((&answer["guards"], &answer["deployed_by"]), (&json!(true), &json!(OWNER.name)));
+    let told = other.told_of("one").await;
+    let (event, data) = told.last().unwrap();
+    assert_eq!((event.as_str(), data), ("mcp_undeployed", &json!({ "name": "one", "by": OWNER.name })));
+    assert!(told.iter().all(|(event, _)| event != "mcp_scope_changed"), "{told:?}");
+    assert_eq!(other.ask(read.clone()).await["code"], "not_found");
+    for keeps in [&mut member, &mut owner] {
+        let told = keeps.told_of("one").await;
+        let (event, data) = told.last().unwrap();
+        assert_eq!((event.as_str(), &data["by"]), ("mcp_scope_changed", &json!(OWNER.name)));
+        assert_eq!(data["scope"], answer["scope"]);
+    }
+    // Whoever gets it back is told with whom it is shared.
+    owner.ask(share(json!("mesh"))).await;
+    assert_eq!(other.told_of("one").await.last().unwrap().0, "mcp_scope_changed");
+    assert_eq!(other.ask(read.clone()).await["scope"], "mesh");
+    // It outlives the broker.
+    let mut broker = broker;
+    for scope in [json!({ "role": "member" }), json!({ "groups": ["a", "b"] }), json!("peer")] {
+        assert_eq!(owner.ask(share(scope.clone())).await["scope"], scope);
+        broker = broker.killed_and_started().await;
+        owner = Client::join(&broker, OWNER).await;
+        assert_eq!(owner.ask(read.clone()).await["scope"], scope);
+    }
+}
+
+#[tokio::test]
+async fn a_scope_that_rests_on_an_open_group_says_that_it_guards_nobody_out_and_a_restricted_group_does() {
+    use protocol::trust::GroupList;
+    let (broker, _runner, link, mut owner) = world().await;
+    let (mut says_so, _) =
+        Client::join_with(&broker, Hello::of(&broker, OTHER).with("groups", json!([{ "name": "eng" }]))).await;
+    let mut member = Client::join(&broker, MEMBER).await;
+    let strict = deploy_with("one", json!({ "scope": { "group": "eng" }, "strict": true }));
+    let refused = owner.ask(strict).await;
+    assert_eq!(refused["code"], "forbidden", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("@eng"), "{refused}");
+    up(&mut owner, &link, deploy_with("one", json!({ "scope": { "group": "eng" } })), Vec::new()).await;
+    assert_eq!(says_so.event("mcp_deployed").await["guards"], false);
+    assert_eq!(listed(&mut owner, "one").await["guards"], false);
+    let mut share = json!({ "type": "mcp_scope", "server_name": "one", "scope": { "groups": ["eng"] } });
+    assert_eq!(owner.ask(share.clone()).await["guards"], false);
+    share["strict"] = json!(true);
+    assert_eq!(owner.ask(share.clone()).await["code"], "forbidden");
+
+    let keys = [MEMBER.key().public()];
+    let list = GroupList::sign(broker.mesh(), "eng", 1, Some(&keys), &OWNER.key()).unwrap();
+    owner.ask(json!({ "type": "group_set", "list": list })).await;
+    assert_eq!(owner.ask(share).await["guards"], true);
+    assert_eq!(listed(&mut owner, "one").await["guards"], true);
+    assert!(listed(&mut says_so, "one").await.is_null(), "the list decides, not what a session says");
+    assert!(!listed(&mut member, "one").await.is_null());
 }

@@ -17,10 +17,15 @@ const HEADINGS: [&str; 8] = ["name", "state", "tools", "type", "version", "scope
 
 /// Digits of a commit that are shown.
 const SHORT_COMMIT: usize = 12;
+/// Those that `--wide` adds.
+const WIDE: [&str; 6] = ["runtime", "restarts", "runner", "isolation", "instances", "deployment"];
 
 /// The words of `catalog`.
 #[derive(Debug, Args)]
 pub(crate) struct CatalogArgs {
+    /// Show all there is to say of each
+    #[arg(long)]
+    wide: bool,
     /// How long to wait for the answer
     #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "30s")]
     timeout: Duration,
@@ -37,8 +42,12 @@ pub(crate) async fn run(context: &Context, args: CatalogArgs) -> Result<(), CliE
             return "No services deployed in the mesh.".to_owned();
         }
         let now_ms = age::now_ms();
-        let rows = answer.services.iter().map(|service| row(service, now_ms));
-        table::render(style, &HEADINGS, rows.collect())
+        let wide: &[&str] = if args.wide { &WIDE } else { &[] };
+        let rows = answer.services.iter().map(|service| {
+            let more = if args.wide { wider(service) } else { Vec::new() };
+            row(service, now_ms).into_iter().chain(more).collect()
+        });
+        table::render(style, &[&HEADINGS, wide].concat(), rows.collect())
     })
 }
 
@@ -54,7 +63,7 @@ fn row(service: &Service, now_ms: u64) -> Vec<String> {
         service.tool_count.to_string(),
         or_nothing(&service.source_type),
         service.version.as_ref().map_or(NOTHING.to_owned(), |version| short(or_nothing(version))),
-        scope(&service.scope),
+        scope(&service.scope, service.guards),
         or_nothing(&service.deployed_by),
         since,
     ]
@@ -66,6 +75,15 @@ fn short(version: String) -> String {
     if commit { version.chars().take(SHORT_COMMIT).collect() } else { version }
 }
 
+/// What `--wide` shows besides.
+fn wider(service: &Service) -> Vec<String> {
+    let text = |name: &str| service.rest.get(name).and_then(Value::as_str).map(text::line);
+    let number = |name: &str| service.rest.get(name).and_then(Value::as_u64).map(|number| number.to_string());
+    let all =
+        [text("runtime"), number("restarts"), text("runner"), text("level"), number("instances"), text("deployment")];
+    all.into_iter().map(|cell| cell.unwrap_or_else(|| NOTHING.to_owned())).collect()
+}
+
 fn or_nothing(text: &Foreign) -> String {
     match text.line() {
         line if line.is_empty() => NOTHING.to_owned(),
@@ -73,8 +91,8 @@ fn or_nothing(text: &Foreign) -> String {
     }
 }
 
-/// A scope in the words of `--scope`; one of an unknown form is shown as it is.
-fn scope(scope: &Value) -> String {
+/// A scope in the words of `--scope`, and whether it keeps nobody out; one of an unknown form is shown as it is.
+pub(super) fn scope(scope: &Value, guards: Option<bool>) -> String {
     let words = match scope {
         Value::Null => NOTHING.to_owned(),
         Value::String(word) => word.clone(),
@@ -88,7 +106,8 @@ fn scope(scope: &Value) -> String {
         },
         other => other.to_string(),
     };
-    text::line(&words)
+    let mark = if guards == Some(false) { " (open)" } else { "" };
+    format!("{}{mark}", text::line(&words))
 }
 
 #[cfg(test)]
@@ -107,7 +126,7 @@ mod tests {
             (json!({"group": "e\u{202e}vil\u{1b}[2J"}), "group:evil"),
             (json!({"a": "b", "guards": false}), r#"{"a":"b","guards":false}"#),
         ] {
-            assert_eq!(scope(&form), shown, "{form}");
+            assert_eq!(scope(&form, Some(true)), shown, "{form}");
         }
     }
 
@@ -119,10 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn a_scope_that_keeps_nobody_out_says_so() {
+        assert_eq!(scope(&json!({"group": "eng"}), Some(false)), "group:eng (open)");
+        assert_eq!(scope(&json!({"group": "eng"}), None), "group:eng", "an older broker does not say");
+    }
+
+    #[test]
     fn a_row_has_a_cell_for_every_heading_even_from_a_broker_that_says_little() {
         let service: Service = serde_json::from_value(json!({"name": "time"})).unwrap();
         let cells = row(&service, 0);
         assert_eq!(cells.len(), HEADINGS.len());
+        assert_eq!(wider(&service).len(), WIDE.len());
         assert_eq!(cells.join(" "), "time - 0 - - - - -");
     }
 }

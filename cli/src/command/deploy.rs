@@ -89,6 +89,9 @@ pub(crate) struct DeployArgs {
     /// Who may use it: mesh, peer, group:G, groups:A,B, role:R, peers:X,Y
     #[arg(long, value_parser = values::scope)]
     scope: Option<Scope>,
+    /// Refuse a scope that keeps nobody out, as an open group does
+    #[arg(long)]
+    strict: bool,
     /// When to start it again after it ended
     #[arg(long, value_name = "WHEN")]
     restart: Option<Restart>,
@@ -163,7 +166,7 @@ fn request(mut args: DeployArgs) -> Result<wire::Deploy, CliError> {
         }
         config.env.insert(variable.key, variable.value);
     }
-    Ok(wire::Deploy { server_name: args.name, source, args: args.args, config, scope: args.scope })
+    Ok(wire::Deploy { server_name: args.name, source, args: args.args, config, scope: args.scope, strict: args.strict })
 }
 
 /// Where the program comes from; clap has seen to it that it is one of these.

@@ -5,6 +5,7 @@ pub(crate) mod call;
 pub(crate) mod catalog;
 pub(crate) mod completions;
 pub(crate) mod deploy;
+pub(crate) mod events;
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod inbox;
@@ -19,6 +20,7 @@ pub(crate) mod restart;
 pub(crate) mod rollback;
 pub(crate) mod runner;
 pub(crate) mod schema;
+pub(crate) mod scope;
 pub(crate) mod send;
 pub(crate) mod start;
 pub(crate) mod status;
@@ -129,10 +131,12 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
         Command::Restart(args) => block_on(restart::run(&context, args)),
         Command::Stop(args) => block_on(stop::run(&context, args)),
         Command::Start(args) => block_on(start::run(&context, args)),
+        Command::Scope(args) => block_on(scope::run(&context, args)),
         Command::Catalog(args) => block_on(catalog::run(&context, args)),
         Command::Schema(args) => block_on(schema::run(&context, args)),
         Command::Call(args) => block_on(call::run(&context, args)),
         Command::Logs(args) => block_on(logs::run(&context, args)),
+        Command::Events(args) => block_on(events::run(&context, args)),
         Command::Mesh(args) => block_on(mesh::run(&context, args)),
         Command::Invite(args) => block_on(invite::run(&context, args)),
         Command::Join(args) => block_on(join::run(&context, args)),

@@ -3,8 +3,8 @@
 
 use protocol::wire::{
     Ack, Changed, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate, InviteListResult, InviteResult,
-    InviteRevoke, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult, MeshSet, MeshSetResult,
-    PeersList, ReadInbox, Send, Status, Summary,
+    InviteRevoke, McpEvents, McpEventsResult, McpScope, McpScopeResult, MemberRemove, MemberResult, MemberSet,
+    MembersList, MeshInfoResult, MeshSet, MeshSetResult, PeersList, ReadInbox, Send, Status, Summary,
 };
 use serde::Serialize;
 
@@ -45,6 +45,8 @@ macro_rules! requests {
 requests! {
     ListPeers: "list_peers" -> "peers_list" PeersList,
     ListMembers: "list_members" -> "members_list" MembersList,
+    McpEvents: "mcp_events" -> "mcp_events_result" McpEventsResult,
+    McpScope: "mcp_scope" -> "mcp_scope_result" McpScopeResult,
     MeshInfo: "mesh_info" -> "mesh_info_result" MeshInfoResult,
     MeshSet: "mesh_set" -> "mesh_set_result" MeshSetResult,
     Send: "send" -> "ack" Ack,

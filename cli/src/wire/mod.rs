@@ -38,6 +38,8 @@ pub(crate) struct Deploy {
     pub(crate) config: DeployConfig,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) scope: Option<Scope>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) strict: bool,
 }
 
 impl Request for Deploy {
@@ -177,6 +179,8 @@ impl Request for Rollback {
 pub(crate) struct Logs {
     pub(crate) server_name: String,
     pub(crate) lines: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) after: Option<u64>,
 }
 
 impl Request for Logs {
@@ -189,6 +193,11 @@ impl Request for Logs {
 #[derive(Debug, Deserialize)]
 pub(crate) struct LogLines {
     pub(crate) lines: Vec<Foreign>,
+    /// To go on from; older brokers do not say.
+    #[serde(default)]
+    pub(crate) next: Option<u64>,
+    #[serde(default)]
+    pub(crate) lost: bool,
 }
 
 /// `mcp_schema`.
@@ -248,7 +257,10 @@ pub(crate) struct Service {
     /// Milliseconds since 1970 at which its state began; older brokers do not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) since_ms: Option<u64>,
-    /// All else, for `--json`.
+    /// Whether its scope keeps anybody out; older brokers do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) guards: Option<bool>,
+    /// All else, for `--json` and `--wide`.
     #[serde(flatten)]
     pub(crate) rest: serde_json::Map<String, Value>,
 }
@@ -340,6 +352,7 @@ mod tests {
             args: vec![],
             config: DeployConfig::default(),
             scope: None,
+            strict: false,
         };
         assert_eq!(
             to_value(&deploy).unwrap(),

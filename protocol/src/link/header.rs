@@ -72,6 +72,9 @@ pub enum Header {
         service: String,
         /// At most this many, newest last.
         lines: u32,
+        /// The first ones behind this one, instead of the last ones. Since 1.1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<u64>,
     },
     /// Broker → runner: stop every service, then the runner. Its form never changes.
     StopAll {
@@ -92,6 +95,9 @@ pub enum Header {
         cmd: u64,
         /// Oldest first.
         lines: Vec<LogLine>,
+        /// Lines behind `after` may have been lost, since only the last ones are kept. Since 1.1.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        lost: bool,
     },
     /// Runner → broker: what is the case, complete once after the handshake and then as it changes. Its form never changes.
     Report(Report),
@@ -181,6 +187,8 @@ enum HeaderByName {
         mesh: String,
         service: String,
         lines: u32,
+        #[serde(default)]
+        after: Option<u64>,
     },
     StopAll {
         cmd: u64,
@@ -192,6 +200,8 @@ enum HeaderByName {
     LogsResult {
         cmd: u64,
         lines: Vec<LogLine>,
+        #[serde(default)]
+        lost: bool,
     },
     Report(Report),
     Call(CallHeader),

@@ -38,7 +38,7 @@ pub use spec::{Limits, ServiceSpec, SpecError};
 /// Sides with different major versions refuse each other.
 pub const LINK_MAJOR: u16 = 1;
 /// Rises with every optional field that is added.
-pub const LINK_MINOR: u16 = 0;
+pub const LINK_MINOR: u16 = 1;
 
 /// Largest header. A report of one service at its schema limit (1 MiB) still fits, with room for what surrounds it.
 pub const MAX_HEADER_BYTES: usize = 2 * 1024 * 1024;

@@ -275,6 +275,9 @@ pub struct LogLine {
     pub stream: LogStream,
     /// Without its line end.
     pub text: String,
+    /// Its place in the service's log: rises from line to line, also across restarts of the runner. Since 1.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seq: Option<u64>,
 }
 
 /// Where a log line came from.

@@ -7,7 +7,7 @@ use super::mail::{ClientAck, MessageStatus, ReadInbox, Send};
 use super::members::{GroupSet, InviteCreate, InviteRevoke, MemberRemove, MemberSet, MeshSet};
 use super::messages::messages;
 use super::presence::{Changed, GroupName, Profile, Stats, Status, Summary, Visible};
-use super::{DEFAULT_LOG_LINES, DeployConfig, MAX_LOG_LINES, Scope, null_is_default};
+use super::{DEFAULT_EVENTS, DEFAULT_LOG_LINES, DeployConfig, MAX_EVENTS, MAX_LOG_LINES, Scope, null_is_default};
 use crate::identity::{PublicKey, SessionCert, Signature};
 use crate::source::Source;
 
@@ -72,8 +72,12 @@ messages! {
         McpStop(ServerName) = "mcp_stop",
         /// Start a service that was stopped, or that failed or crashed (ours).
         McpStart(ServerName) = "mcp_start",
+        /// With whom a service is shared, or is to be.
+        McpScope(McpScope) = "mcp_scope",
         /// The last lines of a service's log.
         McpLogs(McpLogs) = "mcp_logs",
+        /// What happened to a service (ours).
+        McpEvents(McpEvents) = "mcp_events",
         /// The tools of a service.
         McpSchema(McpSchema) = "mcp_schema",
         /// The services that the peer may see.
@@ -188,6 +192,22 @@ pub struct McpDeploy {
     /// With whom it is shared; none = with the deployer, or as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
+    /// A scope that guards nobody out is refused (ours).
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
+}
+
+/// `mcp_scope`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpScope {
+    /// Name of the service.
+    pub server_name: String,
+    /// With whom it is shared from now on; none = what it is now is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
+    /// A scope that guards nobody out is refused (ours).
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
 }
 
 /// A message about a service that says no more than its name.
@@ -215,6 +235,30 @@ pub struct McpLogs {
     /// How many lines; see [`McpLogs::wanted`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lines: Option<u32>,
+    /// The `next` of the answer before: the first lines behind it, instead of the last ones (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+/// `mcp_events`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpEvents {
+    /// Name of the service.
+    pub server_name: String,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+    /// The `next` of the answer before: the first events behind it, instead of the last ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u64>,
+}
+
+impl McpEvents {
+    /// How many events to send: [`DEFAULT_EVENTS`] unless asked, never more than [`MAX_EVENTS`].
+    #[must_use]
+    pub fn wanted(&self) -> u32 {
+        self.limit.unwrap_or(DEFAULT_EVENTS).min(MAX_EVENTS)
+    }
 }
 
 impl McpLogs {

@@ -24,8 +24,8 @@ use std::borrow::Cow;
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use client::{
-    ClientMessage, Group, Hello, McpCall, McpCancel, McpDeploy, McpLogs, McpRollback, McpSchema, PeerType, ServerName,
-    SessionKind,
+    ClientMessage, Group, Hello, McpCall, McpCancel, McpDeploy, McpEvents, McpLogs, McpRollback, McpSchema, McpScope,
+    PeerType, ServerName, SessionKind,
 };
 pub use error::{ErrorCode, WireError, WireLimit};
 pub use mail::{
@@ -41,8 +41,8 @@ pub use presence::{
     Changed, GroupName, MeshInfoResult, Peer, PeerStatus, PeersList, Profile, Stats, Status, Summary, Tasks, Visible,
 };
 pub use server::{
-    CallErrorCode, ErrorMessage, HelloAck, McpCallResult, McpCatalogResult, McpDeployStatus, McpLogsResult,
-    McpProgress, McpSchemaResult, ServerMessage,
+    CallErrorCode, ErrorMessage, HelloAck, McpCallResult, McpCatalogResult, McpDeployStatus, McpEventsResult,
+    McpLogsResult, McpProgress, McpSchemaResult, McpScopeResult, ServerMessage, ServiceEventEntry,
 };
 pub use service::{CatalogEntry, DeployConfig, Runtime, Scope, ServiceEntry};
 
@@ -52,6 +52,10 @@ pub const MAX_DEPTH: usize = 64;
 pub const MAX_REQ_ID_BYTES: usize = 256;
 /// Log lines that are sent when the request names no number.
 pub const DEFAULT_LOG_LINES: u32 = 50;
+/// Events of a service that are sent when the request names no number.
+pub const DEFAULT_EVENTS: u32 = 50;
+/// Most events of a service that are sent.
+pub const MAX_EVENTS: u32 = 1_000;
 /// Most log lines that are sent.
 pub const MAX_LOG_LINES: u32 = 1_000;
 

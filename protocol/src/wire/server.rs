@@ -8,7 +8,7 @@ use super::mail::{Ack, InboxResult, MessageStatusResult, Push};
 use super::members::{GroupResult, InviteListResult, InviteResult, MemberResult, MembersList, MeshSetResult};
 use super::messages::messages;
 use super::presence::{MeshInfoResult, PeersList};
-use super::{CatalogEntry, ErrorCode, Group, ServerName, ServiceEntry, null_is_default};
+use super::{CatalogEntry, ErrorCode, Group, Scope, ServerName, ServiceEntry, null_is_default};
 use crate::link::{ServiceState, Tool};
 
 messages! {
@@ -44,8 +44,12 @@ messages! {
         MeshSetResult(MeshSetResult) = "mesh_set_result",
         /// Answers `mcp_deploy` and `mcp_undeploy`, once or several times.
         McpDeployStatus(McpDeployStatus) = "mcp_deploy_status",
+        /// Answers `mcp_scope`.
+        McpScopeResult(McpScopeResult) = "mcp_scope_result",
         /// Answers `mcp_logs`.
         McpLogsResult(McpLogsResult) = "mcp_logs_result",
+        /// Answers `mcp_events` (ours).
+        McpEventsResult(McpEventsResult) = "mcp_events_result",
         /// Answers `mcp_schema`.
         McpSchemaResult(McpSchemaResult) = "mcp_schema_result",
         /// Answers `mcp_catalog`.
@@ -126,6 +130,20 @@ pub struct McpDeployStatus {
     pub log: Vec<String>,
 }
 
+/// `mcp_scope_result`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpScopeResult {
+    /// Name of the service.
+    pub server_name: String,
+    /// With whom it is shared; members by their ids.
+    pub scope: Scope,
+    /// Who deployed it.
+    pub deployed_by: String,
+    /// Whether the scope keeps anybody out who wants in: one that rests on an open group does not (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<bool>,
+}
+
 /// `mcp_logs_result`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct McpLogsResult {
@@ -133,6 +151,42 @@ pub struct McpLogsResult {
     pub server_name: String,
     /// Oldest first.
     pub lines: Vec<String>,
+    /// To go on from: `after` of the next request (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<u64>,
+    /// Lines behind `after` may have been lost, since only the last ones are kept (ours).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub lost: bool,
+}
+
+/// `mcp_events_result`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpEventsResult {
+    /// Name of the service.
+    pub server_name: String,
+    /// Oldest first.
+    pub events: Vec<ServiceEventEntry>,
+    /// To go on from: `after` of the next request.
+    pub next: u64,
+}
+
+/// A transition of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceEventEntry {
+    /// Its place in the order of what happened.
+    pub seq: u64,
+    /// ISO 8601.
+    pub at: String,
+    /// The state before; none for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The state after.
+    pub to: String,
+    /// Why.
+    pub cause: String,
+    /// Of which deployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
 }
 
 /// `mcp_schema_result`.

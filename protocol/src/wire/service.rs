@@ -108,4 +108,22 @@ pub struct CatalogEntry {
     /// Why it has its status (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// Whether its scope keeps anybody out who wants in (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guards: Option<bool>,
+    /// How often its processes were started again (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts: Option<u64>,
+    /// The deployment that serves (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deployment: Option<String>,
+    /// The runner that holds it (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<String>,
+    /// The isolation of its processes, as it was proved (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// How many instances of it run (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instances: Option<u32>,
 }

@@ -71,34 +71,43 @@ fn outcome(result: Result<(), CommandError>) -> Outcome {
     }
 }
 
-/// Answers with a service's last lines.
-pub(super) fn logs(desk: &Desk, port: &Port, cmd: u64, mesh: &str, service: &str, lines: u32) {
-    let lines = desk.directory.logs(mesh, service, usize::try_from(lines).unwrap_or(usize::MAX));
-    let answer = Header::LogsResult { cmd, lines };
+/// Answers with a service's last lines, or with the first ones behind a number.
+pub(super) fn logs(desk: &Desk, port: &Port, cmd: u64, mesh: &str, service: &str, wanted: (u32, Option<u64>)) {
+    let (count, after) = (usize::try_from(wanted.0).unwrap_or(usize::MAX), wanted.1);
+    let (lines, lost) = match after {
+        Some(seq) => desk.directory.logs_after(mesh, service, seq, count),
+        None => (desk.directory.logs(mesh, service, count), false),
+    };
+    let answer = Header::LogsResult { cmd, lines, lost };
     if let Err(error) = port.try_send(&answer, NO_BODY) {
         // A thousand lines of 8 KiB do not fit into a frame.
         tracing::debug!(%error, "a log was cut to fit");
         let Header::LogsResult { lines, .. } = answer else { return };
-        port.send(&Header::LogsResult { cmd, lines: fitting(lines) }, NO_BODY);
+        let lines = fitting(lines, after.is_some());
+        port.send(&Header::LogsResult { cmd, lines, lost }, NO_BODY);
     }
 }
 
-/// The newest lines that surely fit.
-fn fitting(lines: Vec<protocol::link::LogLine>) -> Vec<protocol::link::LogLine> {
+/// The newest lines that surely fit, or the oldest: whoever goes on from a number asks for the others next.
+fn fitting(mut lines: Vec<protocol::link::LogLine>, oldest: bool) -> Vec<protocol::link::LogLine> {
     // A byte of text becomes at most six in JSON.
     const TEXT_BYTES: usize = protocol::link::MAX_HEADER_BYTES / 8;
-    const AROUND: usize = 64;
+    const AROUND: usize = 96;
     let mut left = TEXT_BYTES;
+    if !oldest {
+        lines.reverse();
+    }
     let mut kept: Vec<_> = lines
         .into_iter()
-        .rev()
         .take_while(|line| {
             let fits = line.text.len() + AROUND <= left;
             left = left.saturating_sub(line.text.len() + AROUND);
             fits
         })
         .collect();
-    kept.reverse();
+    if !oldest {
+        kept.reverse();
+    }
     kept
 }
 

@@ -140,8 +140,8 @@ impl Session {
             }
             Header::Unload { cmd, fence, mesh, service } => order(cmd, fence, mesh, service, Order::Unload),
             Header::Restart { cmd, fence, mesh, service } => order(cmd, fence, mesh, service, Order::Restart),
-            Header::Logs { cmd, mesh, service, lines } => {
-                commands::logs(&self.desk, &self.port, cmd, &mesh, &service, lines);
+            Header::Logs { cmd, mesh, service, lines, after } => {
+                commands::logs(&self.desk, &self.port, cmd, &mesh, &service, (lines, after));
             }
             Header::StopAll { cmd } => commands::stop_all(&self.desk, Some(&self.port), cmd),
             // Nothing here asks a broker or tells a server yet: no answer is expected, and none is due.

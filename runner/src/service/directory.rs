@@ -246,6 +246,13 @@ impl Directory {
         log.map(|log| lock(&log).last(lines)).unwrap_or_default()
     }
 
+    /// The first lines of a service's log behind the one with this number, and whether some may have been lost.
+    #[must_use]
+    pub fn logs_after(&self, mesh: &str, service: &str, seq: u64, lines: usize) -> (Vec<LogLine>, bool) {
+        let log = lock(&self.book).logs.get(&(mesh.to_owned(), service.to_owned())).cloned();
+        log.map_or((Vec::new(), seq > 0), |log| lock(&log).after(seq, lines))
+    }
+
     /// What changed after the change with this number; everything for `None`.
     #[must_use]
     pub fn changes_since(&self, number: Option<u64>) -> Changes {

@@ -22,7 +22,14 @@ pub struct Log {
     second_ms: u64,
     bytes: usize,
     left_out: u64,
+    /// The number of the first line that was ever kept, of the last one, and of the last one that had to go.
+    first: Option<u64>,
+    last: u64,
+    gone: u64,
 }
+
+/// Numbers of lines within a millisecond. They begin with the time, so that they rise across restarts of the runner.
+const SEQS_PER_MS: u64 = 1_000;
 
 impl Log {
     /// Takes a line (without its newline), said at `at_ms` (Unix milliseconds). How many of its bytes are kept; `None`
@@ -40,7 +47,7 @@ impl Log {
             return None;
         }
         self.bytes += text.len();
-        self.keep(LogLine { at_ms, stream, text });
+        self.keep(LogLine { at_ms, stream, text, seq: None });
         Some(whole.min(LINE_BYTES_MAX))
     }
 
@@ -52,6 +59,15 @@ impl Log {
         self.lines.iter().skip(self.lines.len().saturating_sub(count)).cloned().chain(notice).collect()
     }
 
+    /// At most `count` lines behind the one with this number, oldest first, and whether lines behind it may have been lost:
+    /// those that had to go, or those of an earlier life of the runner.
+    #[must_use]
+    pub fn after(&self, seq: u64, count: usize) -> (Vec<LogLine>, bool) {
+        let later = self.lines.iter().filter(|line| line.seq.is_some_and(|line| line > seq));
+        let before_us = seq > 0 && self.first.is_none_or(|first| seq < first);
+        (later.take(count).cloned().collect(), self.gone > seq || before_us)
+    }
+
     fn say_what_was_left_out(&mut self, at_ms: u64) {
         let left_out = std::mem::take(&mut self.left_out);
         if left_out > 0 {
@@ -59,17 +75,21 @@ impl Log {
         }
     }
 
-    fn keep(&mut self, line: LogLine) {
+    fn keep(&mut self, mut line: LogLine) {
         if self.lines.len() >= LINES_MAX {
-            self.lines.pop_front();
+            let oldest = self.lines.pop_front();
+            self.gone = oldest.and_then(|line| line.seq).unwrap_or(self.gone);
         }
+        self.last = line.at_ms.saturating_mul(SEQS_PER_MS).max(self.last.saturating_add(1));
+        self.first.get_or_insert(self.last);
+        line.seq = Some(self.last);
         self.lines.push_back(line);
     }
 }
 
 fn notice(at_ms: u64, left_out: u64) -> LogLine {
     let text = format!("[{left_out} lines left out: more than {BYTES_PER_SECOND_MAX} bytes in a second]");
-    LogLine { at_ms, stream: LogStream::System, text }
+    LogLine { at_ms, stream: LogStream::System, text, seq: None }
 }
 
 /// A text of somebody else's, made fit to stand in a sentence of ours: one line of at most about `bytes_max` bytes.
@@ -109,6 +129,38 @@ mod tests {
         assert_eq!((lines.len(), lines[0].text.as_str(), lines[LINES_MAX - 1].text.as_str()), (LINES_MAX, "5", "1004"));
         assert_eq!(log.last(2)[0].text, "1003");
         assert!(log.last(0).is_empty());
+    }
+
+    #[test]
+    fn a_reader_that_goes_on_from_a_number_repeats_and_misses_nothing_unless_it_is_told() {
+        let mut log = Log::default();
+        let (mut seq, mut read) = (0, Vec::new());
+        for n in 0..3_000 {
+            // Many in a millisecond, and a clock that goes back.
+            log.push(if n % 7 == 0 { 5 } else { 9 }, LogStream::Stderr, &n.to_string());
+            if n % 300 == 0 {
+                loop {
+                    let (lines, lost) = log.after(seq, 70);
+                    assert!(!lost);
+                    let Some(last) = lines.last() else { break };
+                    seq = last.seq.unwrap();
+                    read.extend(lines.into_iter().map(|line| line.text));
+                }
+            }
+        }
+        let expected: Vec<_> = (0..=2_700).map(|n| n.to_string()).collect();
+        assert_eq!(read, expected);
+        assert!(!log.after(seq, 1).1);
+        for n in 0..LINES_MAX {
+            log.push(9, LogStream::Stderr, &n.to_string());
+        }
+        assert!(log.after(seq, 1).1, "299 lines are gone");
+        assert!(log.after(0, 1).1, "also for who reads from the start");
+        let mut next_life = Log::default();
+        assert!(next_life.after(seq, 1).1, "what another life of the runner kept is gone");
+        next_life.push(10, LogStream::Stderr, "later");
+        assert_eq!(next_life.after(seq, 9).0.len(), 1, "and what it says now is newer");
+        assert!(!Log::default().after(0, 1).1, "nothing was ever said");
     }
 
     #[test]

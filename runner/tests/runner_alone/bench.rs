@@ -225,7 +225,7 @@ impl Broker {
                 assert!(twice.is_none(), "call {id} was answered twice");
             }
             Header::Done { cmd, outcome } => drop(self.done.insert(cmd, outcome)),
-            Header::LogsResult { cmd, lines } => drop(self.logs.insert(cmd, lines)),
+            Header::LogsResult { cmd, lines, .. } => drop(self.logs.insert(cmd, lines)),
             other => panic!("a runner does not send {other:?}"),
         }
     }
@@ -323,7 +323,8 @@ impl Broker {
 
     pub(super) async fn logs_in(&mut self, mesh: &str, service: &str) -> Vec<String> {
         let cmd = self.number();
-        let header = Header::Logs { cmd, mesh: mesh.to_owned(), service: service.to_owned(), lines: 1_000 };
+        let header =
+            Header::Logs { cmd, mesh: mesh.to_owned(), service: service.to_owned(), lines: 1_000, after: None };
         self.send(&header, Bytes::new()).await;
         let lines = self.until("the log", |broker| broker.logs.get(&cmd).cloned()).await;
         lines.into_iter().map(|line| line.text).collect()

@@ -123,11 +123,12 @@ impl Handler<NameMailboxes> for MeshActor {
 impl Handler<Announce> for MeshActor {
     type Result = ();
 
-    fn handle(&mut self, Announce { event, data, audience }: Announce, _: &mut Self::Context) {
+    fn handle(&mut self, Announce { event, data, audience, unless }: Announce, _: &mut Self::Context) {
         let frame = event_frame(&self.mesh, event, &data, self.now());
         for connected in self.connected.values().filter(|connected| connected.presence.shows()) {
             let who = connected.presence.principal();
-            if audience.as_ref().is_none_or(|audience| audience.includes(&who)) {
+            let included = audience.as_ref().is_none_or(|audience| audience.includes(&who));
+            if included && unless.as_ref().is_none_or(|unless| !unless.includes(&who)) {
                 // A session that does not read is ended by its own bound.
                 connected.outlet.send(frame.clone());
             }

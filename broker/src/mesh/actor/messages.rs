@@ -153,6 +153,8 @@ pub struct Announce {
     pub data: Value,
     /// Who may know; `None` for every session.
     pub audience: Option<Audience>,
+    /// Who of these is told otherwise.
+    pub unless: Option<Audience>,
 }
 
 /// Those who may see a service.

@@ -6,22 +6,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
-use protocol::link::{LogLine, LogStream};
 use protocol::wire::{
-    Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpLogs, McpLogsResult, McpSchema, McpSchemaResult,
-    PeersList, ReadInbox, ServerMessage,
+    Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpEvents, McpLogs, McpSchema, McpSchemaResult,
+    McpScope, PeersList, ReadInbox, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
-use super::{Administer, Outlet, Presence, admin, deploy, mail, reply};
+use super::{Administer, Outlet, Presence, admin, deploy, history, mail, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
 use crate::mesh::roster::Say;
-use crate::mesh::scope::Verb;
+use crate::mesh::scope::{Verb, guards};
 use crate::mesh::service::{Change, View};
 use crate::metrics::{DeployEnd, Limit};
-use crate::runners::ServiceKey;
-use crate::store::UtcMs;
 
 /// How often a session is looked after.
 const TEND_EVERY: Duration = Duration::from_secs(15);
@@ -87,8 +84,12 @@ pub enum Wanted {
     Undeploy(String),
     /// Change a service that is there.
     Manage(String, Change),
+    /// With whom a service is shared, or is to be.
+    Scope(McpScope),
     /// The last lines of a service's log.
     Logs(McpLogs),
+    /// What happened to a service.
+    Events(McpEvents),
     /// The tools of a service.
     Schema(McpSchema),
     /// The services it may see.
@@ -225,36 +226,6 @@ impl PeerActor {
         self.carry_out(accepted, ctx);
     }
 
-    fn logs(&self, wanted: McpLogs, req_id: Option<String>, ctx: &mut Context<Self>) {
-        let view = match self.mesh.services.find(&wanted.server_name, &self.presence.principal(), Verb::ReadLogs) {
-            Ok((_, view)) => view,
-            Err(refused) => {
-                self.outlet.send(reply::refused(&refused, req_id.as_deref()));
-                return;
-            }
-        };
-        let link = view.runner.as_deref().and_then(|name| self.mesh.runners.get(name)).cloned();
-        let (slug, outlet) = (self.mesh.slug.clone(), Arc::clone(&self.outlet));
-        let read = async move {
-            let lines = match link {
-                None => Err("the service has no runner".to_owned()),
-                Some(link) => {
-                    let key = ServiceKey::new(slug, wanted.server_name.clone());
-                    link.logs(&key, wanted.wanted()).await.map_err(|error| error.to_string())
-                }
-            };
-            outlet.send(match lines {
-                Ok(lines) => {
-                    let lines = lines.iter().map(line).collect();
-                    let result = McpLogsResult { server_name: wanted.server_name, lines };
-                    reply::frame(ServerMessage::McpLogsResult(result), req_id.as_deref())
-                }
-                Err(words) => reply::error(ErrorCode::Unreachable, words, req_id.as_deref()),
-            });
-        };
-        self.carry_out(read, ctx);
-    }
-
     fn schema(&self, wanted: McpSchema, req_id: Option<&str>) {
         let found = self.mesh.services.find(&wanted.server_name, &self.presence.principal(), Verb::See);
         let (_, view) = match found {
@@ -285,6 +256,8 @@ impl PeerActor {
             .and_then(|mesh| self.life.registry().view(&format!("{}/services", mesh.as_str()), 1))
             .map(|services| services.children)
             .unwrap_or_default();
+        let members = self.mesh.members.now();
+        let lists = &members.lists;
         let entry = |name: &str, view: &View| {
             let node = nodes.iter().find(|node| node.name() == name);
             let status = node.and_then(|node| serde_json::from_value(node.state.clone().into()).ok());
@@ -303,6 +276,12 @@ impl PeerActor {
                 version: view.version.clone(),
                 since_ms: node.map(|node| node.since_ms),
                 cause: Some(view.cause.clone()),
+                guards: Some(guards(&view.scope, lists)),
+                restarts: view.restarts,
+                deployment: view.deployment.clone(),
+                runner: view.runner.clone(),
+                level: view.level.clone(),
+                instances: u32::try_from(view.instances).ok(),
             }
         };
         let seen = self.mesh.services.seen_by(&self.presence.principal());
@@ -379,17 +358,6 @@ impl PeerActor {
     }
 }
 
-fn line(line: &LogLine) -> String {
-    let stream = match line.stream {
-        LogStream::Install => "install",
-        LogStream::Stderr => "stderr",
-        LogStream::Stdout => "stdout",
-        LogStream::System => "system",
-    };
-    let at = UtcMs::from_ms(i64::try_from(line.at_ms).unwrap_or(i64::MAX));
-    format!("{at} {stream} {}", line.text)
-}
-
 impl Actor for PeerActor {
     type Context = Context<Self>;
 
@@ -424,7 +392,18 @@ impl Handler<Ask> for PeerActor {
             Wanted::Deploy(deploy) => self.deploy(*deploy, req_id, ctx),
             Wanted::Undeploy(name) => self.undeploy(name, req_id, ctx),
             Wanted::Manage(name, change) => self.manage(name, change, req_id, ctx),
-            Wanted::Logs(wanted) => self.logs(wanted, req_id, ctx),
+            Wanted::Scope(wanted) => {
+                let (mesh, who) = (Arc::clone(&self.mesh), self.presence.principal());
+                self.answer(async move { deploy::scope(&mesh, &who, wanted, req_id.as_deref()).await }, ctx);
+            }
+            Wanted::Logs(wanted) => {
+                let (mesh, who) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
+                self.answer(async move { history::logs(&mesh, &who, wanted, req_id.as_deref()).await }, ctx);
+            }
+            Wanted::Events(wanted) => {
+                let (mesh, who) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
+                self.answer(async move { history::events(&mesh, &who, wanted, req_id.as_deref()).await }, ctx);
+            }
             Wanted::Schema(wanted) => self.schema(wanted, req_id.as_deref()),
             Wanted::Catalog => self.catalog(req_id.as_deref()),
             Wanted::ListPeers => self.list_peers(req_id, ctx),

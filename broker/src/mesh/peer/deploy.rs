@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::link::{Limits, ServiceSpec, ServiceState, Source};
 use protocol::validate;
-use protocol::wire::{ErrorCode, McpDeploy, McpDeployStatus, ServerMessage};
+use protocol::wire::{ErrorCode, McpDeploy, McpDeployStatus, McpScope, McpScopeResult, Scope, ServerMessage};
 
 use super::{Outlet, Presence, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::pace::DEPLOYS_PER_MINUTE;
-use crate::mesh::scope::{self, Principal, ScopeError};
+use crate::mesh::scope::{self, Principal, ScopeError, Verb};
 use crate::mesh::service::{DeployRequest, News, Teller};
 use crate::metrics::{DeployEnd, Limit};
 use crate::store::{Role, UtcMs};
@@ -55,6 +55,10 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         None => None,
         Some(scope) => Some(settled(mesh, scope).await?),
     };
+    if deploy.strict {
+        let before = || mesh.services.get(&spec.service).and_then(|cell| cell.view()).map(|view| view.scope.clone());
+        strict(mesh, &scope.clone().or_else(before).unwrap_or_default())?;
+    }
     paced(mesh, who)?;
     let description = describe(&spec.source);
     let ServiceSpec { source, runtime, args, env, policy, .. } = spec;
@@ -70,7 +74,50 @@ pub(super) fn paced(mesh: &MeshContext, who: &Principal) -> Result<(), Refusal> 
     })
 }
 
-async fn settled(mesh: &MeshContext, wanted: protocol::wire::Scope) -> Result<protocol::wire::Scope, Refusal> {
+/// Refuses a scope that keeps nobody out.
+fn strict(mesh: &MeshContext, wanted: &Scope) -> Result<(), Refusal> {
+    let members = mesh.members.now();
+    let open: Vec<_> = scope::open_groups(wanted, &members.lists).map(|name| format!("@{name}")).collect();
+    if open.is_empty() {
+        return Ok(());
+    }
+    let words = format!("`scope` keeps nobody out: anybody may join {}, and `strict` wants a guard", open.join(", "));
+    Err((ErrorCode::Forbidden, words))
+}
+
+/// `mcp_scope`: with whom a service is shared, after it was changed where that is asked for.
+pub(super) async fn scope(mesh: &MeshContext, who: &Principal, wanted: McpScope, req_id: Option<&str>) -> String {
+    let shown = async {
+        let find =
+            |verb| mesh.services.find(&wanted.server_name, who, verb).map_err(|refused| reply::refusal(&refused));
+        // Whoever may not is told so before anything about the scope is looked at.
+        find(if wanted.scope.is_some() { Verb::Manage } else { Verb::See })?;
+        if let Some(scope) = wanted.scope {
+            let scope = settled(mesh, scope).await?;
+            if wanted.strict {
+                strict(mesh, &scope)?;
+            }
+            let shared = mesh.services.share(&wanted.server_name, who.clone(), scope).await;
+            shared.map_err(|refused| reply::refusal(&refused))?;
+        }
+        let (_, view) = find(Verb::See)?;
+        if wanted.strict {
+            strict(mesh, &view.scope)?;
+        }
+        Ok(McpScopeResult {
+            guards: Some(scope::guards(&view.scope, &mesh.members.now().lists)),
+            scope: view.scope.clone(),
+            deployed_by: view.deployed_by_name.clone(),
+            server_name: wanted.server_name.clone(),
+        })
+    };
+    match shown.await {
+        Ok(result) => reply::frame(ServerMessage::McpScopeResult(result), req_id),
+        Err((code, words)) => reply::error(code, words, req_id),
+    }
+}
+
+async fn settled(mesh: &MeshContext, wanted: Scope) -> Result<Scope, Refusal> {
     let members = mesh.store.list_members(&mesh.id).await.map_err(|error| (ErrorCode::Internal, error.to_string()))?;
     let find = |name: &str| {
         let same = |member: &&crate::store::Member| {

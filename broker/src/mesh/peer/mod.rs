@@ -7,6 +7,7 @@
 mod actor;
 mod admin;
 mod deploy;
+mod history;
 mod mail;
 pub mod reply;
 mod spec;

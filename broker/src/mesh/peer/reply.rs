@@ -27,6 +27,13 @@ pub fn error(code: ErrorCode, message: impl Into<String>, req_id: Option<&str>) 
 /// The text of the `error` for a refused request about a service.
 #[must_use]
 pub fn refused(refused: &Refused, req_id: Option<&str>) -> String {
+    let (code, words) = refusal(refused);
+    error(code, words, req_id)
+}
+
+/// The code and the words of a refused request about a service.
+#[must_use]
+pub fn refusal(refused: &Refused) -> (ErrorCode, String) {
     let code = match refused {
         Refused::NotFound(_) => ErrorCode::NotFound,
         Refused::Forbidden => ErrorCode::Forbidden,
@@ -34,7 +41,7 @@ pub fn refused(refused: &Refused, req_id: Option<&str>) -> String {
         Refused::NoRunner | Refused::Cannot(_) => ErrorCode::DeployError,
         Refused::Internal(_) => ErrorCode::Internal,
     };
-    error(code, refused.to_string(), req_id)
+    (code, refused.to_string())
 }
 
 /// The text of the `error` for a request that the mesh's actor did not answer.

@@ -128,6 +128,16 @@ pub struct Manage {
     pub teller: Teller,
 }
 
+/// Share a service with others than before; the scope is settled.
+#[derive(Message)]
+#[rtype(result = "Result<(), Refused>")]
+pub struct Share {
+    /// Who asks.
+    pub by: Principal,
+    /// With whom.
+    pub scope: Scope,
+}
+
 /// Something about the service may have changed on its runner: look at the board.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]

@@ -19,6 +19,6 @@ mod view;
 
 pub use actor::ServiceActor;
 pub use desk::{Call, Desk, Ticket};
-pub use messages::{Change, Deploy, DeployRequest, Look, Manage, News, Refused, Teller, Undeploy};
+pub use messages::{Change, Deploy, DeployRequest, Look, Manage, News, Refused, Share, Teller, Undeploy};
 pub use spec::child;
 pub use view::{ServiceCell, View};

@@ -7,12 +7,13 @@ use actix::prelude::*;
 use protocol::link::{FailCode, ServiceState, Tool};
 use serde_json::json;
 
-use super::actor::{Served, ServiceActor};
+use super::actor::{About, Served, ServiceActor};
 use super::desk::{Counter, Phase};
 use super::messages::Refused;
 use super::record;
 use super::view::View;
 use crate::mesh::actor::{Announce, Audience};
+use crate::mesh::scope::guards;
 use crate::runners::Link;
 use crate::store::{Document, NewServiceEvent, UtcMs};
 
@@ -92,7 +93,8 @@ impl ServiceActor {
                 self.announce("mcp_updated", data);
             }
             None => {
-                let data = json!({ "name": self.cell.name, "description": about.description,
+                let guards = guards(&about.scope, &self.mesh.members.now().lists);
+                let data = json!({ "name": self.cell.name, "description": about.description, "guards": guards,
                     "tool_count": tools.len(), "deployed_by": about.deployed_by_name, "scope": about.scope,
                     "tools": **tools });
                 self.announce("mcp_deployed", data);
@@ -102,10 +104,24 @@ impl ServiceActor {
 
     pub(super) fn announce(&self, event: &'static str, data: serde_json::Value) {
         if let Some(about) = &self.about {
-            let audience = Audience { scope: about.scope.clone(), deployed_by: about.deployed_by.clone() };
-            // Presence events are never durable: a mesh actor that is down or full misses this one.
-            let _ = self.mesh.presence.tell(Announce { event, data, audience: Some(audience) });
+            self.announce_to(event, data, audience(about), None);
         }
+    }
+
+    fn announce_to(&self, event: &'static str, data: serde_json::Value, audience: Audience, unless: Option<Audience>) {
+        // Presence events are never durable: a mesh actor that is down or full misses this one.
+        let _ = self.mesh.presence.tell(Announce { event, data, audience: Some(audience), unless });
+    }
+
+    /// The service is shared with others than before. Those who see it are told with whom; for those who saw it, it is
+    /// gone, and with whom it is shared now is not theirs to know.
+    pub(super) fn announce_scope(&self, before: &About, by: &str) {
+        let Some(about) = &self.about else { return };
+        let guards = guards(&about.scope, &self.mesh.members.now().lists);
+        let data = json!({ "name": self.cell.name, "scope": about.scope, "by": by, "guards": guards });
+        self.announce_to("mcp_scope_changed", data, audience(about), None);
+        let gone = json!({ "name": self.cell.name, "by": by });
+        self.announce_to("mcp_undeployed", gone, audience(before), Some(audience(about)));
     }
 
     fn view(&self, state: ServiceState, cause: String) -> Option<View> {
@@ -124,6 +140,9 @@ impl ServiceActor {
             tools: self.tools.get(active).cloned().unwrap_or_default(),
             created_at: about.created_at,
             deployment: Some(active.to_owned()),
+            restarts: self.reports.get(active).map(|report| report.restarts_total),
+            level: self.reports.get(active).and_then(|report| report.instances.first()?.level.clone()),
+            instances: self.reports.get(active).map_or(0, |report| report.instances.len()),
             runner: self.link.as_ref().map(|link| link.name().to_owned()),
         })
     }
@@ -233,4 +252,8 @@ impl ServiceActor {
             }
         })
     }
+}
+
+fn audience(about: &About) -> Audience {
+    Audience { scope: about.scope.clone(), deployed_by: about.deployed_by.clone() }
 }

@@ -114,7 +114,7 @@ fn outcome(step: Step, reply: Result<CommandReply, NotUp>) -> Outcome {
             tracing::error!(epoch, "a newer broker commands this runner: this one is out of date");
             Outcome::Again(step, TRY_AGAIN)
         }
-        Ok(CommandReply::Logs(_) | CommandReply::LinkLost) | Err(NotUp::Down | NotUp::Full) => {
+        Ok(CommandReply::Logs { .. } | CommandReply::LinkLost) | Err(NotUp::Down | NotUp::Full) => {
             Outcome::Again(step, TRY_AGAIN)
         }
     }

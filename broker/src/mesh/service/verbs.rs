@@ -10,14 +10,14 @@ use actix::prelude::*;
 use protocol::link::Failure;
 
 use super::actor::ServiceActor;
-use super::messages::{Change, DeployRequest, Manage, News, Refused, Teller};
+use super::messages::{Change, DeployRequest, Manage, News, Refused, Share, Teller};
 use super::orders::{Accepted, Beginning, failed, in_turn};
 use super::record::{self, Recorded};
 use super::state::Event;
 use crate::mesh::MeshContext;
 use crate::mesh::scope::Principal;
 use crate::runners::Link;
-use crate::store::{Deployment, Desired, NewServiceEvent, StoreError, UtcMs};
+use crate::store::{Deployment, Desired, Document, NewServiceEvent, StoreError, UtcMs};
 
 /// How long a deployment that replaced another one is on trial, from when it was ready.
 const TRIAL: Duration = Duration::from_secs(30);
@@ -36,6 +36,35 @@ impl Handler<Manage> for ServiceActor {
             Change::Start => self.set_desired(Desired::Running, false, teller, ctx),
             Change::Stop => self.set_desired(Desired::Stopped, false, teller, ctx),
         }
+    }
+}
+
+impl Handler<Share> for ServiceActor {
+    type Result = Accepted;
+
+    fn handle(&mut self, Share { by, scope }: Share, ctx: &mut Self::Context) -> Self::Result {
+        if let Err(refused) = self.may_manage(&by) {
+            return self.refuse(refused, ctx);
+        }
+        let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
+        let document = match Document::of(&scope) {
+            Ok(document) => document,
+            Err(error) => return self.refuse(Refused::Internal(error.to_string()), ctx),
+        };
+        let written = async move { store.set_scope(&mesh, &name, document, UtcMs::now()).await };
+        let done = written.into_actor(self).map(move |written, me, ctx| {
+            written.map_err(internal)?;
+            let Some(about) = &mut me.about else { return Ok(()) };
+            let before = about.clone();
+            about.scope = scope;
+            // Nobody is told of what is not the case yet.
+            me.show(ctx);
+            if me.about.as_ref().is_some_and(|about| about.scope != before.scope) {
+                me.announce_scope(&before, &by.display_name);
+            }
+            Ok(())
+        });
+        in_turn(done, ctx)
     }
 }
 

@@ -38,6 +38,12 @@ pub struct View {
     pub created_at: UtcMs,
     /// The active deployment.
     pub deployment: Option<String>,
+    /// How often its processes were started again, as far as its runner says.
+    pub restarts: Option<u64>,
+    /// The isolation of its processes.
+    pub level: Option<String>,
+    /// How many of them run.
+    pub instances: usize,
     /// Which runner holds it.
     pub runner: Option<String>,
 }
