@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Logs(command::logs::LogsArgs),
     /// Show what happened to a service
     Events(command::events::EventsArgs),
+    /// Let the mesh call an MCP server that runs here
+    Share(command::share::ShareArgs),
     /// Make a mesh, and look at those you belong to
     Mesh(command::mesh::MeshArgs),
     /// Invite others into the mesh

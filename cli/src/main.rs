@@ -13,6 +13,7 @@ mod mail;
 mod operator;
 mod output;
 mod profile;
+mod share;
 mod text;
 mod wire;
 

@@ -1,7 +1,7 @@
 //! Meshes: who is in them, what they share.
 //!
 //! Owns one subtree per mesh: `scribe` (writes what happens, many entries a commit), `mesh` (presence, mail), `journal`
-//! (what happened to its services), `peers` (one actor per connection) and `services` (one actor per deployed service).
+//! (what happened to its services), `hosted` (servers that peers run themselves), `peers` (one actor per connection) and `services` (one actor per deployed service).
 //! Parent: the root.
 //! A restart of one of them leaves the others alone; a restart of the whole mesh closes its sockets and
 //! reads everything else back from the store and from the runners' reports.
@@ -9,6 +9,7 @@
 pub mod actor;
 pub mod admission;
 pub mod directory;
+pub mod hosted;
 pub mod journal;
 pub mod mail;
 pub mod members;
@@ -36,6 +37,7 @@ use crate::vault::AtRest;
 
 use actor::MeshActor;
 pub use directory::Services;
+use hosted::Hosted;
 use journal::Journal;
 use members::Members;
 use pace::Pace;
@@ -79,6 +81,8 @@ pub struct MeshContext {
     pub services: Services,
     /// The mesh's peer sessions.
     pub peers: Dynamic,
+    /// The servers that its peers host.
+    pub hosted: Arc<Hosted>,
     /// How often its members deploy.
     pub pace: Pace,
     /// Services a mesh may have.
@@ -221,6 +225,7 @@ impl Meshes {
             figures: Figures::default(),
             journal: Journal::new(self.inner.metrics.limits.clone()),
             peers: Dynamic::new(),
+            hosted: Arc::new(Hosted::new(self.inner.metrics.limits.clone())),
             pace: Pace::default(),
             max_services: self.inner.max_services,
         });

@@ -6,7 +6,7 @@ use std::time::Duration;
 use supervision::{Ack, Backoff, Child, ChildSpec, Intensity, Restart, Shutdown, Strategy, Supervisor};
 
 use super::actor::MeshActor;
-use super::{MeshContext, journal, scribe};
+use super::{MeshContext, hosted, journal, scribe};
 
 /// A mesh whose parts fail more often than this is parked; the other meshes go on.
 const INTENSITY: Intensity = Intensity { max_restarts: 5, within: Duration::from_secs(60) };
@@ -29,6 +29,7 @@ pub(super) fn child(mesh: &Arc<MeshContext>) -> Child {
         .child(scribe(mesh))
         .child(presence(mesh))
         .child(journal(mesh))
+        .child(hosted(mesh))
         .child(Child::dynamic(set("peers"), &mesh.peers))
         .child(Child::dynamic(set("services"), mesh.services.set()));
     Child::supervisor(spec, parts)
@@ -74,4 +75,14 @@ fn journal(mesh: &Arc<MeshContext>) -> Child {
         .shutdown(Shutdown::Deadline(Duration::from_secs(5)));
     let mesh = Arc::clone(mesh);
     Child::task(spec, move |life| journal::run(Arc::clone(&mesh), life))
+}
+
+fn hosted(mesh: &Arc<MeshContext>) -> Child {
+    let spec = ChildSpec::new("hosted")
+        .kind("hosted")
+        .restart(Restart::Permanent)
+        // It only ends what time ends: nothing to finish.
+        .shutdown(Shutdown::Deadline(Duration::from_secs(1)));
+    let mesh = Arc::clone(mesh);
+    Child::task(spec, move |life| hosted::run(Arc::clone(&mesh), life))
 }

@@ -63,6 +63,10 @@ cases! {
         ServicesPerMesh = "services_per_mesh",
         /// Deploys, updates and rollbacks of a member in a minute.
         DeployRate = "deploy_rate",
+        /// Servers that peers host, of a member or of a mesh, and the size of what one offers.
+        HostedServers = "hosted_servers",
+        /// Calls that wait for hosting peers.
+        HostedCalls = "hosted_calls",
         /// Names in a scope.
         ScopeNames = "scope_names",
         /// Transitions that wait to be written down.

@@ -3,6 +3,7 @@
 mod calls;
 mod deploys;
 mod drains;
+mod hosted;
 mod matrix;
 mod restarts;
 mod robot;

@@ -101,6 +101,7 @@ async fn h01_whatever_lives_is_a_node() {
     meshes/default/scribe  scribe  running
     meshes/default/mesh  presence  running
     meshes/default/journal  journal  running
+    meshes/default/hosted  hosted  running
     meshes/default/peers  set  running
     meshes/default/peers/<presence>  peer  running
     meshes/default/services  set  running

@@ -22,6 +22,7 @@ pub(crate) mod runner;
 pub(crate) mod schema;
 pub(crate) mod scope;
 pub(crate) mod send;
+pub(crate) mod share;
 pub(crate) mod start;
 pub(crate) mod status;
 pub(crate) mod stop;
@@ -137,6 +138,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
         Command::Call(args) => block_on(call::run(&context, args)),
         Command::Logs(args) => block_on(logs::run(&context, args)),
         Command::Events(args) => block_on(events::run(&context, args)),
+        Command::Share(args) => block_on(share::run(&context, args)),
         Command::Mesh(args) => block_on(mesh::run(&context, args)),
         Command::Invite(args) => block_on(invite::run(&context, args)),
         Command::Join(args) => block_on(join::run(&context, args)),

@@ -3,8 +3,9 @@
 
 use protocol::wire::{
     Ack, Changed, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate, InviteListResult, InviteResult,
-    InviteRevoke, McpEvents, McpEventsResult, McpScope, McpScopeResult, MemberRemove, MemberResult, MemberSet,
-    MembersList, MeshInfoResult, MeshSet, MeshSetResult, PeersList, ReadInbox, Send, Status, Summary,
+    InviteRevoke, McpEvents, McpEventsResult, McpRegister, McpRegisterAck, McpScope, McpScopeResult, MemberRemove,
+    MemberResult, MemberSet, MembersList, MeshInfoResult, MeshSet, MeshSetResult, PeersList, ReadInbox, Send, Status,
+    Summary,
 };
 use serde::Serialize;
 
@@ -46,6 +47,7 @@ requests! {
     ListPeers: "list_peers" -> "peers_list" PeersList,
     ListMembers: "list_members" -> "members_list" MembersList,
     McpEvents: "mcp_events" -> "mcp_events_result" McpEventsResult,
+    McpRegister: "mcp_register" -> "mcp_register_ack" McpRegisterAck,
     McpScope: "mcp_scope" -> "mcp_scope_result" McpScopeResult,
     MeshInfo: "mesh_info" -> "mesh_info_result" MeshInfoResult,
     MeshSet: "mesh_set" -> "mesh_set_result" MeshSetResult,

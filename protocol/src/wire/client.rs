@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::hosted::{McpCallResponse, McpRegister, McpUnregister};
 use super::mail::{ClientAck, MessageStatus, ReadInbox, Send};
 use super::members::{GroupSet, InviteCreate, InviteRevoke, MemberRemove, MemberSet, MeshSet};
 use super::messages::messages;
@@ -84,6 +85,14 @@ messages! {
         McpCatalog = "mcp_catalog",
         /// Call a tool.
         McpCall(McpCall<'a>) = "mcp_call",
+        /// Let others call a server of one's own.
+        McpRegister(Box<McpRegister>) = "mcp_register",
+        /// Do so no more.
+        McpUnregister(McpUnregister) = "mcp_unregister",
+        /// The servers that peers host.
+        McpList = "mcp_list",
+        /// Answers `mcp_call_forward`.
+        McpCallResponse(McpCallResponse<'a>) = "mcp_call_response",
         /// Give a call up (ours).
         McpCancel(McpCancel) = "mcp_cancel",
     }

@@ -10,6 +10,7 @@
 
 mod client;
 mod error;
+mod hosted;
 mod mail;
 mod members;
 mod messages;
@@ -28,6 +29,9 @@ pub use client::{
     PeerType, ServerName, SessionKind,
 };
 pub use error::{ErrorCode, WireError, WireLimit};
+pub use hosted::{
+    HostedServer, McpCallForward, McpCallResponse, McpListResult, McpRegister, McpRegisterAck, McpUnregister,
+};
 pub use mail::{
     Ack, ClientAck, E2e, InboxResult, MessageStatus, MessageStatusResult, Priority, Push, ReadInbox, RecipientStatus,
     Send, SendFault, Skipped,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
+use super::hosted::{McpCallForward, McpListResult, McpRegisterAck};
 use super::mail::{Ack, InboxResult, MessageStatusResult, Push};
 use super::members::{GroupResult, InviteListResult, InviteResult, MemberResult, MembersList, MeshSetResult};
 use super::messages::messages;
@@ -56,6 +57,12 @@ messages! {
         McpCatalogResult(McpCatalogResult) = "mcp_catalog_result",
         /// Answers `mcp_call`.
         McpCallResult(McpCallResult<'a>) = "mcp_call_result",
+        /// Answers `mcp_register`.
+        McpRegisterAck(McpRegisterAck) = "mcp_register_ack",
+        /// Answers `mcp_list`.
+        McpListResult(McpListResult) = "mcp_list_result",
+        /// A call for a server that this peer hosts.
+        McpCallForward(McpCallForward<'a>) = "mcp_call_forward",
         /// A call progresses (ours).
         McpProgress(McpProgress) = "mcp_progress",
         /// A service offers other tools than before (ours).

@@ -87,7 +87,7 @@ impl Client {
     }
 
     /// Sends a line of the runner's own. A server that reads nothing loses them beyond a bound.
-    pub(super) fn say(&self, line: Bytes) {
+    pub fn say(&self, line: Bytes) {
         let mut queue = lock(&self.queue);
         if queue.own_lines >= OWN_LINES_MAX || queue.own_bytes + line.len() > OWN_BYTES_MAX {
             queue.dropped += 1;
@@ -121,7 +121,7 @@ impl Client {
     }
 
     /// Hands an answer to whoever asked; whether anybody did.
-    pub(super) fn answered(&self, id: u64, answer: Answer) -> bool {
+    pub fn answered(&self, id: u64, answer: Answer) -> bool {
         match lock(&self.own).waiting.remove(&id) {
             Some(waiting) => waiting.send(answer).is_ok(),
             None => false,
@@ -129,7 +129,7 @@ impl Client {
     }
 
     /// Writes what is handed over, for ever; `written` is told of each call whose newline the pipe has taken.
-    pub(super) async fn write(&self, pipe: &mut (impl AsyncWrite + Unpin), written: impl Fn(u64)) -> io::Error {
+    pub async fn write(&self, pipe: &mut (impl AsyncWrite + Unpin), written: impl Fn(u64)) -> io::Error {
         loop {
             let mut batch = self.batch().await;
             let mut taken = 0;

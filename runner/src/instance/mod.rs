@@ -29,6 +29,7 @@ use supervision::{Ack, Child, ChildSpec, Intensity, Restart, Shutdown, Strategy,
 
 pub use client::Client;
 pub(crate) use process::limits;
+pub use tools::{Problem, read as read_tools, told};
 
 use crate::service::{Entry, Means};
 use cell::Cell;

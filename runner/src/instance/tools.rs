@@ -22,9 +22,11 @@ struct Page {
 }
 
 /// What is wrong with a list.
-pub(super) struct Problem {
-    pub(super) words: String,
-    pub(super) is_over_a_limit: bool,
+pub struct Problem {
+    /// In words.
+    pub words: String,
+    /// One of the bounds of a list was reached.
+    pub is_over_a_limit: bool,
 }
 
 impl Problem {
@@ -38,7 +40,10 @@ impl Problem {
 }
 
 /// Reads every page; the caller sets the time limit.
-pub(super) async fn read(client: &Client) -> Result<Vec<Tool>, Problem> {
+///
+/// # Errors
+/// [`Problem`].
+pub async fn read(client: &Client) -> Result<Vec<Tool>, Problem> {
     let mut tools = Vec::new();
     let mut bytes = 0;
     let mut cursor: Option<String> = None;
@@ -70,7 +75,8 @@ pub(super) async fn read(client: &Client) -> Result<Vec<Tool>, Problem> {
 }
 
 /// An answer that is not a result, in words.
-pub(super) fn told(answer: &Answer) -> String {
+#[must_use]
+pub fn told(answer: &Answer) -> String {
     #[derive(Deserialize)]
     struct Said {
         #[serde(default)]

@@ -158,7 +158,7 @@ mod tests {
         assert!(log.after(0, 1).1, "also for who reads from the start");
         let mut next_life = Log::default();
         assert!(next_life.after(seq, 1).1, "what another life of the runner kept is gone");
-        next_life.push(10, LogStream::Stderr, "later");
+        next_life.push(1_000, LogStream::Stderr, "later");
         assert_eq!(next_life.after(seq, 9).0.len(), 1, "and what it says now is newer");
         assert!(!Log::default().after(0, 1).1, "nothing was ever said");
     }

@@ -10,4 +10,5 @@ mod leftovers;
 mod mail;
 mod packages;
 mod second_up;
+mod services;
 mod watch;

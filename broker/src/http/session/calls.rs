@@ -15,8 +15,9 @@ use serde_json::value::RawValue;
 
 use super::outlet::PortOutlet;
 use crate::mesh::MeshContext;
-use crate::mesh::peer::{Outlet as _, reply};
-use crate::mesh::scope::{Principal, Verb};
+use crate::mesh::hosted::Hosted;
+use crate::mesh::peer::{Outlet as _, Presence, reply};
+use crate::mesh::scope::Verb;
 use crate::mesh::service::{Call, ServiceCell, Ticket};
 use crate::metrics::{CallMeter, Limit, Metrics};
 use crate::runners::CallOutcome;
@@ -44,9 +45,25 @@ struct Open {
     by_id: HashMap<String, u64>,
 }
 
+/// Where a call went.
+#[derive(Clone)]
+enum Place {
+    Service(Ticket, Arc<ServiceCell>),
+    Peer(Arc<Hosted>, String),
+}
+
+impl Place {
+    /// Nobody waits for the answer any longer.
+    fn give_up(&self, reason: &str) {
+        match self {
+            Self::Service(ticket, cell) => ticket.cancel(&cell.desk, reason),
+            Self::Peer(hosted, id) => hosted.cancel(id, reason),
+        }
+    }
+}
+
 struct OpenCall {
-    ticket: Ticket,
-    cell: Arc<ServiceCell>,
+    place: Place,
     call_id: Option<String>,
 }
 
@@ -56,14 +73,16 @@ impl Calls {
     }
 
     /// Takes a call in; its one answer goes to the outlet.
-    pub(super) fn call(&self, mesh: &MeshContext, who: &Principal, call: McpCall<'_>, req_id: Option<&str>) {
+    pub(super) fn call(&self, mesh: &MeshContext, who: &Presence, call: McpCall<'_>, req_id: Option<&str>) {
         let began = self.meter.begun();
-        let cell = match mesh.services.find(&call.server_name, who, Verb::Call) {
-            Ok((cell, _)) => cell,
+        let place = match mesh.services.find(&call.server_name, &who.principal(), Verb::Call) {
+            Ok((cell, _)) => Place::Service(Ticket::default(), cell),
+            Err(_) if mesh.hosted.has(&call.server_name) => {
+                Place::Peer(Arc::clone(&mesh.hosted), uuid::Uuid::now_v7().to_string())
+            }
             Err(refused) => return self.refuse(ErrorCode::NotFound, refused.to_string(), req_id),
         };
-        let ticket = Ticket::default();
-        let opened = OpenCall { ticket: ticket.clone(), cell: Arc::clone(&cell), call_id: call.call_id };
+        let opened = OpenCall { place: place.clone(), call_id: call.call_id.clone() };
         let number = match self.lock().enter(opened) {
             Ok(number) => number,
             Err((limit, code, words)) => {
@@ -77,20 +96,23 @@ impl Calls {
             calls.meter.answered(&outcome.outcome, began);
             calls.outlet.send(result_frame(outcome, req_id.as_deref()));
         });
-        cell.desk.submit(Call {
-            params: params(&call.tool_name, call.args),
-            timeout: call.timeout_ms.map(Duration::from_millis),
-            sink,
-            ticket,
-        });
+        match place {
+            Place::Service(ticket, cell) => cell.desk.submit(Call {
+                params: params(&call.tool_name, call.args),
+                timeout: call.timeout_ms.map(Duration::from_millis),
+                sink,
+                ticket,
+            }),
+            Place::Peer(hosted, id) => hosted.call(id, who, &call, sink),
+        }
     }
 
     /// The client gives a call of its own up; unknown ids were answered already.
     pub(super) fn cancel(&self, call_id: &str) {
         let named = self.lock().named(call_id);
         // Outside the lock: a call that still waits is answered here and now.
-        if let Some((ticket, cell)) = named {
-            ticket.cancel(&cell.desk, "the caller gave it up");
+        if let Some(place) = named {
+            place.give_up("the caller gave it up");
         }
     }
 
@@ -98,7 +120,7 @@ impl Calls {
     pub(super) fn cancel_all(&self) {
         let calls = std::mem::take(&mut self.lock().calls);
         for call in calls.into_values() {
-            call.ticket.cancel(&call.cell.desk, "the caller is gone");
+            call.place.give_up("the caller is gone");
         }
     }
 
@@ -141,9 +163,8 @@ impl Open {
         }
     }
 
-    fn named(&self, call_id: &str) -> Option<(Ticket, Arc<ServiceCell>)> {
-        let call = self.calls.get(self.by_id.get(call_id)?)?;
-        Some((call.ticket.clone(), Arc::clone(&call.cell)))
+    fn named(&self, call_id: &str) -> Option<Place> {
+        Some(self.calls.get(self.by_id.get(call_id)?)?.place.clone())
     }
 }
 

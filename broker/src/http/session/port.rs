@@ -9,7 +9,7 @@ use actix_http::ws::{CloseCode, CloseReason, Item};
 use actix_web::web;
 use actix_web_actors::ws::{self, WebsocketContext};
 use bytestring::ByteString;
-use protocol::wire::{self, ClientMessage, ErrorCode, Hello, HelloAck, ServerMessage, ServiceEntry, WireLimit};
+use protocol::wire::{self, Ack, ClientMessage, ErrorCode, Hello, HelloAck, ServerMessage, ServiceEntry, WireLimit};
 use supervision::{ChildId, Slot};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
@@ -114,7 +114,15 @@ impl Port {
                 self.refuse(ErrorCode::Draining, "the broker is stopping", req_id);
             }
             (Some(joined), ClientMessage::McpCall(call)) => {
-                self.calls.call(&joined.mesh, &joined.presence.principal(), call, req_id);
+                self.calls.call(&joined.mesh, &joined.presence, call, req_id);
+            }
+            (Some(joined), ClientMessage::McpCallResponse(response)) => {
+                if !joined.mesh.hosted.answered(&joined.presence.presence_id, &response) {
+                    self.refuse(ErrorCode::NotFound, "`callId`: no such call waits for this session", req_id);
+                } else if req_id.is_some() {
+                    let ack = Ack { queued: true, ..Ack::default() };
+                    self.outlet.send(reply::frame(ServerMessage::Ack(Box::new(ack)), req_id));
+                }
             }
             (Some(_), ClientMessage::McpCancel(cancel)) => self.calls.cancel(&cancel.call_id),
             (Some(joined), ClientMessage::Send(send)) => {
@@ -313,6 +321,9 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::McpLogs(wanted) => Some(Wanted::Logs(wanted)),
         ClientMessage::McpEvents(wanted) => Some(Wanted::Events(wanted)),
         ClientMessage::McpSchema(wanted) => Some(Wanted::Schema(wanted)),
+        ClientMessage::McpRegister(wanted) => Some(Wanted::Register(wanted)),
+        ClientMessage::McpUnregister(named) => Some(Wanted::Unregister(named.server_name)),
+        ClientMessage::McpList => Some(Wanted::ListHosted),
         ClientMessage::McpCatalog => Some(Wanted::Catalog),
         ClientMessage::ListPeers => Some(Wanted::ListPeers),
         ClientMessage::SetSummary(change) => say(Say::Summary(change.to.summary), change.session, false),
@@ -337,6 +348,7 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         | ClientMessage::Send(_)
         | ClientMessage::ClientAck(_)
         | ClientMessage::McpCall(_)
+        | ClientMessage::McpCallResponse(_)
         | ClientMessage::McpCancel(_) => None,
     }
 }

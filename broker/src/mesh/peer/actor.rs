@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use protocol::wire::{
-    Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpEvents, McpLogs, McpSchema, McpSchemaResult,
-    McpScope, PeersList, ReadInbox, ServerMessage,
+    Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpEvents, McpLogs, McpRegister, McpSchema,
+    McpSchemaResult, McpScope, PeersList, ReadInbox, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
-use super::{Administer, Outlet, Presence, admin, deploy, history, mail, reply};
+use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
 use crate::mesh::roster::Say;
@@ -94,6 +94,12 @@ pub enum Wanted {
     Schema(McpSchema),
     /// The services it may see.
     Catalog,
+    /// Let others call a server of its own.
+    Register(Box<McpRegister>),
+    /// Do so no more.
+    Unregister(String),
+    /// The servers that peers host.
+    ListHosted,
     /// Who is here.
     ListPeers,
     /// A session says something about itself, or about another of its member's; answered when asked for, or always.
@@ -228,15 +234,16 @@ impl PeerActor {
 
     fn schema(&self, wanted: McpSchema, req_id: Option<&str>) {
         let found = self.mesh.services.find(&wanted.server_name, &self.presence.principal(), Verb::See);
-        let (_, view) = match found {
-            Ok(found) => found,
-            Err(refused) => {
+        let listed = match (found, self.mesh.hosted.tools(&wanted.server_name)) {
+            (Ok((_, view)), _) => view.tools.to_vec(),
+            (Err(_), Some(tools)) => tools,
+            (Err(refused), None) => {
                 self.outlet.send(reply::refused(&refused, req_id));
                 return;
             }
         };
         let asked = |name: &str| wanted.tool_name.as_deref().is_none_or(|tool| tool == name);
-        let tools: Vec<_> = view.tools.iter().filter(|tool| asked(&tool.name)).cloned().collect();
+        let tools: Vec<_> = listed.iter().filter(|tool| asked(&tool.name)).cloned().collect();
         if let (Some(tool), true) = (&wanted.tool_name, tools.is_empty()) {
             let words = format!("service \"{}\" has no tool \"{tool}\"", wanted.server_name);
             self.outlet.send(reply::error(ErrorCode::NotFound, words, req_id));
@@ -374,6 +381,7 @@ impl Drop for PeerActor {
         // A mesh actor that is down has forgotten everybody; one that is flooded notices that the socket is over.
         let goodbye = self.goodbye.load(Ordering::Acquire);
         let _ = self.mesh.presence.tell(Leave { presence: Arc::clone(&self.presence.presence_id), goodbye });
+        self.mesh.hosted.left(&self.mesh, &self.presence.presence_id, goodbye);
         self.outlet.close(GOING_AWAY, "the session ended");
     }
 }
@@ -406,6 +414,19 @@ impl Handler<Ask> for PeerActor {
             }
             Wanted::Schema(wanted) => self.schema(wanted, req_id.as_deref()),
             Wanted::Catalog => self.catalog(req_id.as_deref()),
+            Wanted::Register(wanted) => {
+                let req_id = req_id.as_deref();
+                self.outlet.send(hosting::register(&self.mesh, &self.presence, &self.outlet, *wanted, req_id));
+            }
+            Wanted::Unregister(name) => {
+                let answer = hosting::unregister(&self.mesh, &self.presence, &name, req_id.as_deref());
+                if let Some(frame) = answer {
+                    self.outlet.send(frame);
+                }
+            }
+            Wanted::ListHosted => {
+                self.outlet.send(hosting::list(&self.mesh, req_id.as_deref()));
+            }
             Wanted::ListPeers => self.list_peers(req_id, ctx),
             Wanted::Say { say, session, always } => self.say(say, session, always, req_id, ctx),
             Wanted::ReadInbox(wanted) => {

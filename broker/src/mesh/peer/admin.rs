@@ -174,6 +174,7 @@ async fn remove_member(
         // Its sockets end now, whatever its services take.
         let _ = mesh.presence.tell(MembersChanged);
     }
+    mesh.hosted.removed(mesh, member.id.as_str());
     let stopped = stop_services(mesh, who, &member.id).await;
     Ok(ServerMessage::MemberResult(MemberResult { member_id: remove.member_id, stopped }))
 }

@@ -23,6 +23,9 @@ pub(super) type Refusal = (ErrorCode, String);
 /// Checks everything that can be checked without asking anybody else.
 pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDeploy) -> Result<DeployRequest, Refusal> {
     validate::service_name(&deploy.server_name).map_err(|error| (ErrorCode::InvalidName, error.to_string()))?;
+    if mesh.hosted.has(&deploy.server_name) {
+        return Err((ErrorCode::Forbidden, "a peer hosts a server of this name: it is taken in this mesh".to_owned()));
+    }
     let config = deploy.config.unwrap_or_default();
     if matches!(deploy.source, Source::Command { .. }) && who.role == Role::Member {
         let words = "`source.type` command runs what is on the runner's machine: only mesh admins may".to_owned();

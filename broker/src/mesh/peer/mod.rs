@@ -8,6 +8,7 @@ mod actor;
 mod admin;
 mod deploy;
 mod history;
+mod hosting;
 mod mail;
 pub mod reply;
 mod spec;

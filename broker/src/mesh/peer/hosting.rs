@@ -1,0 +1,76 @@
+//! What a session says about the servers that it hosts.
+
+use std::sync::Arc;
+
+use protocol::validate;
+use protocol::wire::{Ack, ErrorCode, McpListResult, McpRegister, McpRegisterAck, ServerMessage};
+
+use super::{Outlet, Presence, reply};
+use crate::mesh::MeshContext;
+use crate::mesh::hosted::state::{MAX_DESCRIPTION_BYTES, MAX_TOOLS, MAX_TOOLS_BYTES, RegisterError};
+use crate::metrics::Limit;
+
+type Refusal = (ErrorCode, String);
+
+/// `mcp_register`.
+pub(super) fn register(
+    mesh: &MeshContext,
+    host: &Presence,
+    outlet: &Arc<dyn Outlet>,
+    wanted: McpRegister,
+    req_id: Option<&str>,
+) -> String {
+    let name = wanted.server_name.clone();
+    let tool_count = u32::try_from(wanted.tools.len()).unwrap_or(u32::MAX);
+    let done = checked(mesh, wanted).and_then(|wanted| {
+        mesh.hosted.register(mesh, host, outlet, wanted).map_err(|error| {
+            let code = if error == RegisterError::Taken { ErrorCode::Forbidden } else { ErrorCode::Limit };
+            (code, error.to_string())
+        })
+    });
+    match done {
+        Ok(()) => {
+            let ack = McpRegisterAck { server_name: name, tool_count };
+            reply::frame(ServerMessage::McpRegisterAck(ack), req_id)
+        }
+        Err((code, words)) => reply::error(code, words, req_id),
+    }
+}
+
+fn checked(mesh: &MeshContext, wanted: McpRegister) -> Result<McpRegister, Refusal> {
+    validate::service_name(&wanted.server_name).map_err(|error| (ErrorCode::InvalidName, error.to_string()))?;
+    let too_much = |what: String| {
+        mesh.metrics.limits.count(Limit::HostedServers);
+        (ErrorCode::Limit, what)
+    };
+    if wanted.description.len() > MAX_DESCRIPTION_BYTES {
+        return Err(too_much(format!("limit: `description` has more than {MAX_DESCRIPTION_BYTES} bytes")));
+    }
+    if wanted.tools.len() > MAX_TOOLS {
+        return Err(too_much(format!("limit: `tools` has more than {MAX_TOOLS} of them")));
+    }
+    let bytes = serde_json::to_vec(&wanted.tools).map_err(|error| (ErrorCode::BadRequest, error.to_string()))?.len();
+    if bytes > MAX_TOOLS_BYTES {
+        return Err(too_much(format!("limit: `tools` has more than {MAX_TOOLS_BYTES} bytes")));
+    }
+    // One name, one thing: whoever calls it never wonders which.
+    if mesh.services.get(&wanted.server_name).is_some() {
+        return Err((ErrorCode::Forbidden, RegisterError::Taken.to_string()));
+    }
+    Ok(McpRegister { description: validate::cleaned(&wanted.description), ..wanted })
+}
+
+/// `mcp_unregister`; answered when an answer is asked for, or when there is nothing to give up.
+pub(super) fn unregister(mesh: &MeshContext, host: &Presence, name: &str, req_id: Option<&str>) -> Option<String> {
+    if !mesh.hosted.unregister(mesh, &host.presence_id, name) {
+        let words = format!("this session hosts no server \"{}\"", validate::cleaned(name));
+        return Some(reply::error(ErrorCode::NotFound, words, req_id));
+    }
+    let ack = Ack { queued: true, ..Ack::default() };
+    req_id.map(|req_id| reply::frame(ServerMessage::Ack(Box::new(ack)), Some(req_id)))
+}
+
+/// `mcp_list`.
+pub(super) fn list(mesh: &MeshContext, req_id: Option<&str>) -> String {
+    reply::frame(ServerMessage::McpListResult(McpListResult { servers: mesh.hosted.list() }), req_id)
+}

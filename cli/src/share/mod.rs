@@ -1,0 +1,3 @@
+//! Hosting: a server of this machine that the mesh may call for as long as this program runs.
+
+pub(crate) mod local;
