@@ -12,7 +12,7 @@ async fn h14_a_command_without_an_answer_is_not_waited_for_for_ever() {
     let link = connected();
     let key = ServiceKey::new("m", "s");
     assert!(matches!(link.unload(&key, "d").await, Ok(CommandReply::LinkLost)));
-    assert!(link.logs(&key, 1).await.is_err());
+    assert!(link.logs(&key, 1, None).await.is_err());
     assert_eq!(link.lock().table.commands(), 0, "and takes no room any longer");
 }
 
@@ -20,7 +20,7 @@ async fn h14_a_command_without_an_answer_is_not_waited_for_for_ever() {
 async fn whoever_stops_waiting_frees_the_place_of_its_command() {
     let link = connected();
     for _ in 0..2 * super::super::table::MAX_COMMANDS {
-        let gave_up = tokio::time::timeout(Duration::ZERO, link.logs(&ServiceKey::new("m", "s"), 1)).await;
+        let gave_up = tokio::time::timeout(Duration::ZERO, link.logs(&ServiceKey::new("m", "s"), 1, None)).await;
         assert!(gave_up.is_err(), "it was sent and waited for");
     }
     assert_eq!(link.lock().table.commands(), 0);

@@ -136,7 +136,7 @@ impl Hosted {
             args: call.args,
             caller_name: caller.name.clone(),
             member_pubkey: Some(caller.about.member),
-            session_cert: caller.about.session_cert.clone(),
+            session_cert: caller.about.session_cert,
         });
         let frame = reply::frame(forward, None);
         let outlet = {
