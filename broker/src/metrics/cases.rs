@@ -55,6 +55,10 @@ cases! {
         CallIdBytes = "call_id_bytes",
         /// Calls that wait for a service at its desk.
         ServiceWaitingCalls = "service_waiting_calls",
+        /// Of one member.
+        MemberWaitingCalls = "member_waiting_calls",
+        /// Calls of a member that were in flight at two deaths.
+        MemberPoison = "member_poison",
         /// Time of a call's waiting at the desk.
         ServiceWaitingTime = "service_waiting_time",
         /// What a link holds and queues.
@@ -202,6 +206,10 @@ cases! {
         OutcomeUnknown = "outcome_unknown",
         /// In flight at two deaths.
         Poison = "poison",
+        /// The caller is cut off for too many of those.
+        Poisoned = "poisoned",
+        /// The service answers no calls in time.
+        CircuitOpen = "circuit_open",
         /// Not in time.
         Timeout = "timeout",
         /// A queue is full.
@@ -232,6 +240,8 @@ impl From<FailCode> for CallEnd {
             FailCode::NotRunning => Self::NotRunning,
             FailCode::OutcomeUnknown => Self::OutcomeUnknown,
             FailCode::Poison => Self::Poison,
+            FailCode::Poisoned => Self::Poisoned,
+            FailCode::CircuitOpen => Self::CircuitOpen,
             FailCode::Timeout => Self::Timeout,
             FailCode::Overloaded => Self::Overloaded,
             FailCode::Cancelled => Self::Cancelled,

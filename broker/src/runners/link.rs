@@ -13,7 +13,7 @@ use protocol::link::{CallHeader, FailCode, Fence, Header, LogLine, Outcome, Repl
 use tokio::sync::{Notify, oneshot};
 
 use super::board::{Board, ServiceKey};
-pub use super::table::{CallOutcome, CallSink};
+pub use super::table::{CallOutcome, CallSink, ProgressSink};
 use super::table::{CommandReply, Table};
 use crate::metrics::{Limit, LinkMeter};
 
@@ -57,6 +57,8 @@ pub struct Outbound {
     pub header: CallHeader,
     /// The JSON-RPC params, untouched.
     pub body: Bytes,
+    /// Takes what is said of its progress, if that is wanted.
+    pub progress: Option<ProgressSink>,
 }
 
 /// A call that was not taken, whole.
@@ -168,16 +170,20 @@ impl Link {
         let Some(connection) = connection else {
             return Err(Box::new(Unsent { why: NotUp::Down, call, sink }));
         };
-        let Outbound { mut header, body } = call;
-        let id = match table.enter_call(&mut header, sink, Instant::now()) {
+        let Outbound { mut header, body, progress } = call;
+        let id = match table.enter_call(&mut header, sink, progress.clone(), Instant::now()) {
             Ok(id) => id,
-            Err(sink) => return Err(Box::new(Unsent { why: NotUp::Full, call: Outbound { header, body }, sink })),
+            Err(sink) => {
+                let call = Outbound { header, body, progress };
+                return Err(Box::new(Unsent { why: NotUp::Full, call, sink }));
+            }
         };
         let header = Header::Call(header);
         if connection.mux.outbox.push(&header, body.clone()).is_err() {
             return match (table.answered(id), header) {
                 (Some(sink), Header::Call(header)) => {
-                    Err(Box::new(Unsent { why: NotUp::Full, call: Outbound { header, body }, sink }))
+                    let call = Outbound { header, body, progress };
+                    Err(Box::new(Unsent { why: NotUp::Full, call, sink }))
                 }
                 // Entered five lines above under the same lock, as a call.
                 _ => Ok(id),
@@ -353,6 +359,14 @@ impl Link {
         match sink {
             Some(sink) => sink(CallOutcome { outcome, body, attempts }),
             None => tracing::debug!(runner = self.name(), id, "an answer that nobody waits for"),
+        }
+    }
+
+    /// Passes on how far a call is. One that was answered has nobody who wants to know.
+    pub(super) fn progress(&self, id: u64, word: Bytes) {
+        let sink = self.lock().table.progress(id);
+        if let Some(sink) = sink {
+            sink(word);
         }
     }
 

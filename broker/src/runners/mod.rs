@@ -13,7 +13,7 @@ mod spec;
 mod table;
 
 pub use board::{Board, ServiceKey};
-pub use link::{CallOutcome, Link, LinkEvent, LinkObserver, NotUp, Outbound, Unsent};
+pub use link::{CallOutcome, Link, LinkEvent, LinkObserver, NotUp, Outbound, ProgressSink, Unsent};
 pub use spec::{RunnerConfig, children};
 pub use table::CommandReply;
 

@@ -253,7 +253,7 @@ fn take(link: &Link, life: &Life, bytes: bytes::Bytes) -> Result<(), String> {
         Header::Report(report) => reported(link, life, report),
         Header::Done { cmd, outcome } => link.done(cmd, CommandReply::Done(outcome)),
         Header::LogsResult { cmd, lines, lost } => link.done(cmd, CommandReply::Logs { lines, lost }),
-        Header::Progress { id } => tracing::trace!(id, "progress"),
+        Header::Progress { id } => link.progress(id, delivered.body),
         Header::Notify { mesh, service, method } => tracing::debug!(mesh, service, method, "a notification"),
         other => return Err(format!("a runner does not send this: {other:?}")),
     }

@@ -3,6 +3,7 @@
 //! Plain data behind the link's lock; nothing here waits or sends.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,6 +34,10 @@ pub struct CallOutcome {
 /// Takes the one answer to a call. Called on the link's own task: must not block.
 pub type CallSink = Box<dyn FnOnce(CallOutcome) + Send>;
 
+/// Takes what is said of a call's progress until it is answered: MCP's own parameters without their token, raw JSON.
+/// Called on the link's own task: must not block.
+pub type ProgressSink = Arc<dyn Fn(Bytes) + Send + Sync>;
+
 /// The answer to a command.
 #[derive(Debug)]
 pub enum CommandReply {
@@ -51,6 +56,7 @@ pub enum CommandReply {
 
 struct Call {
     sink: CallSink,
+    progress: Option<ProgressSink>,
     deadline: Instant,
 }
 
@@ -68,6 +74,7 @@ impl Table {
         &mut self,
         header: &mut CallHeader,
         sink: CallSink,
+        progress: Option<ProgressSink>,
         now: Instant,
     ) -> Result<u64, CallSink> {
         if self.calls.len() >= MAX_CALLS {
@@ -76,7 +83,7 @@ impl Table {
         self.last_id += 1;
         header.id = self.last_id;
         let deadline = now + Duration::from_millis(header.timeout_ms) + ANSWER_GRACE;
-        self.calls.insert(header.id, Call { sink, deadline });
+        self.calls.insert(header.id, Call { sink, progress, deadline });
         Ok(header.id)
     }
 
@@ -93,6 +100,11 @@ impl Table {
     /// Takes the sink of an answered call; `None` for an answer nobody waits for.
     pub(super) fn answered(&mut self, id: u64) -> Option<CallSink> {
         self.calls.remove(&id).map(|call| call.sink)
+    }
+
+    /// Who wants to know how far this call is.
+    pub(super) fn progress(&self, id: u64) -> Option<ProgressSink> {
+        self.calls.get(&id)?.progress.clone()
     }
 
     /// Hands a command its reply; false when nobody waits for it.

@@ -219,3 +219,98 @@ async fn h34_who_does_not_read_its_results_is_cut_off() {
     .await;
     assert_eq!(idle.closed().await, None, "cut, without a word that it would not have read");
 }
+
+#[tokio::test]
+async fn h20_progress_comes_under_the_callers_own_name_and_ends_with_the_answer() {
+    let (_broker, _runner, link, mut client) = world().await;
+    up(&mut client, &link, deploy("one"), two_tools()).await;
+    let mut named = call("one", "read");
+    named["callId"] = "c1".into();
+    let asked = client.request(named).await;
+    let (header, _) = link.call().await;
+    assert!(header.progress, "it has a name, so its caller wants to know");
+    let says = |word: &'static str| link.send(Header::Progress { id: header.id }, word);
+    says(r#"{"progress":1,"total":2.5,"message":"reading"}"#);
+    let news = client.until(|frame| frame["type"] == "mcp_progress").await;
+    assert_eq!(
+        news,
+        json!({ "type": "mcp_progress", "callId": "c1", "progress": 1, "total": 2.5, "message": "reading" })
+    );
+    says("not what a runner says");
+    link.reply(header.id, "done");
+    says(r#"{"progress":2}"#);
+    assert!(client.answer(&asked).await["result"].is_object());
+    // One without a name is not asked about, and a word about it goes nowhere.
+    let asked = client.request(call("one", "read")).await;
+    let (header, _) = link.call().await;
+    assert!(!header.progress);
+    link.send(Header::Progress { id: header.id }, r#"{"progress":1}"#);
+    link.reply(header.id, "done");
+    let next = client.until(|frame| frame["type"] == "mcp_progress" || frame["_reqId"] == asked.as_str()).await;
+    assert_eq!(next["_reqId"], asked.as_str(), "nothing came before the answer: {next}");
+}
+
+#[tokio::test]
+async fn h50_calls_of_one_member_have_one_key_and_it_names_nobody() {
+    let (broker, _runner, link, mut client) = world().await;
+    let mut shared = deploy("one");
+    shared["scope"] = "mesh".into();
+    up(&mut client, &link, shared, two_tools()).await;
+    let mut again = Client::join(&broker, OWNER).await;
+    let mut other = Client::join(&broker, MEMBER).await;
+    let mut keys = Vec::new();
+    for caller in [&mut client, &mut again, &mut other] {
+        caller.request(call("one", "read")).await;
+        keys.push(link.call().await.0.affinity.unwrap());
+    }
+    assert_eq!(keys[0], keys[1], "of the same member");
+    assert_ne!(keys[0], keys[2], "of another");
+    let id = broker.member_id(OWNER);
+    assert!(keys.iter().all(|key| key.len() == 32 && !key.contains(&id)), "{keys:?}");
+}
+
+#[tokio::test]
+async fn h50_a_member_whose_calls_are_poison_is_cut_off_and_others_are_not() {
+    let (broker, _runner, link, mut client) = world().await;
+    let mut shared = deploy("one");
+    shared["scope"] = "mesh".into();
+    up(&mut client, &link, shared, two_tools()).await;
+    let mut other = Client::join(&broker, MEMBER).await;
+    for _ in 0..3 {
+        let asked = other.request(call("one", "read")).await;
+        let (header, _) = link.call().await;
+        link.fail(header.id, FailCode::Poison);
+        assert_eq!(other.answer(&asked).await["errorCode"], "poison");
+    }
+    let refused = other.ask(call("one", "read")).await;
+    assert_eq!((&refused["errorCode"], &refused["attempts"]), (&json!("poisoned"), &json!(0)), "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("limit: 3 of this member's calls"), "{refused}");
+    let asked = client.request(call("one", "read")).await;
+    let (header, _) = link.call().await;
+    link.reply(header.id, "for others");
+    assert!(client.answer(&asked).await["result"].is_object());
+}
+
+#[tokio::test]
+async fn h42_other_tools_are_told_to_those_who_may_see_the_service() {
+    let (broker, _runner, link, mut client) = world().await;
+    let id = up(&mut client, &link, deploy("one"), two_tools()).await;
+    let mut stranger = Client::join(&broker, MEMBER).await;
+    let lists = |tools: Vec<protocol::link::Tool>| {
+        let mut report = report("one", &id, ServiceState::Running);
+        report.tools = Some(tools);
+        link.report(false, vec![report]);
+    };
+    // The same list is no news, the same number of others is.
+    lists(two_tools());
+    lists(vec![tool("read", json!({ "readOnlyHint": true })), tool("write", json!({ "idempotentHint": true }))]);
+    let told = client.until(|frame| frame["type"] == "mcp_tools_changed").await;
+    assert_eq!(told, json!({ "type": "mcp_tools_changed", "server_name": "one" }));
+    let schema = client.ask(json!({ "type": "mcp_schema", "server_name": "one" })).await;
+    assert_eq!(schema["tools"][1]["annotations"]["idempotentHint"], true, "the catalog has it first: {schema}");
+    lists(vec![tool("read", json!({}))]);
+    client.until(|frame| frame["type"] == "mcp_tools_changed").await;
+    stranger.request(json!({ "type": "mcp_catalog" })).await;
+    let next = stranger.until(|frame| frame["type"] != "push").await;
+    assert_eq!(next["type"], "mcp_catalog_result", "it does not exist for others: {next}");
+}

@@ -49,6 +49,16 @@ pub(super) const CODES: &[(&str, Kind, &str)] = &[
         "the service died twice while it worked on this call: do not repeat it, see claudemesh logs NAME",
     ),
     (
+        "poisoned",
+        Kind::Refused,
+        "three of your calls within a minute each took the service down twice: find out which before you go on",
+    ),
+    (
+        "circuit_open",
+        Kind::Refused,
+        "it answered none of the last calls in time: claudemesh logs NAME may show why; it is tried again by itself",
+    ),
+    (
         "timeout",
         Kind::TimedOut,
         "the service may still be working on it: look before you repeat it, or give a longer --timeout",

@@ -287,7 +287,7 @@ pub struct CallHeader {
     pub service: String,
     /// The deployment of it that is meant: during an update there are two.
     pub deployment: String,
-    /// Calls with the same key go to the same instance; none = the shared one.
+    /// Whose call it is, opaque and the same for all calls of one member: members take turns.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<String>,
     /// JSON-RPC method.
@@ -299,6 +299,9 @@ pub struct CallHeader {
     /// Processes that saw it before this frame.
     #[serde(default)]
     pub attempts_before: u8,
+    /// Whether [`Header::Progress`] is wanted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub progress: bool,
 }
 
 /// What kind of answer a reply is.
@@ -330,6 +333,10 @@ pub enum FailCode {
     OutcomeUnknown,
     /// In flight at two process deaths: suspected of causing them.
     Poison,
+    /// The caller had too many calls that were poison. Said by the broker, never by a runner.
+    Poisoned,
+    /// The service let so many calls in a row run out of time that no more are passed on for a while.
+    CircuitOpen,
     /// Not answered within its time.
     Timeout,
     /// A queue on the way is full.

@@ -75,6 +75,40 @@ pub struct Policy {
     pub health_misses: u32,
     /// Whether calls may be sent again.
     pub retry: RetryKind,
+    /// Processes that share its calls.
+    #[serde(skip_serializing_if = "is_one")]
+    pub instances: u32,
+    /// Never two processes at a time, not even during an update: the old one ends before the new one starts.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
+    /// Calls that its processes may have before them at once, over all instances; more wait.
+    #[serde(skip_serializing_if = "is_all")]
+    pub concurrency: u32,
+    /// Calls in a row that ran out of time after which an instance is given no more for a while.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub circuit_timeouts: u32,
+}
+
+/// Calls that a service may have before its processes at once.
+pub const MAX_CONCURRENCY: u32 = 256;
+/// Processes of one service.
+pub const MAX_INSTANCES: u32 = 8;
+const CIRCUIT_TIMEOUTS: u32 = 5;
+
+// A runner of the version before does not know these members, and would refuse them: they are said when they matter.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(instances: &u32) -> bool {
+    *instances == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_all(concurrency: &u32) -> bool {
+    *concurrency == MAX_CONCURRENCY
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_usual(timeouts: &u32) -> bool {
+    *timeouts == CIRCUIT_TIMEOUTS
 }
 
 impl Default for Policy {
@@ -95,22 +129,35 @@ impl Default for Policy {
             health_timeout_ms: 5_000,
             health_misses: 3,
             retry: RetryKind::Auto,
+            instances: 1,
+            exclusive: false,
+            concurrency: MAX_CONCURRENCY,
+            circuit_timeouts: CIRCUIT_TIMEOUTS,
         }
     }
 }
 
-/// A value outside its bounds.
+/// What is wrong with a policy.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("`policy.{field}` is {value}; it must be between {least} and {most}")]
-pub struct PolicyError {
-    /// Which member.
-    pub field: &'static str,
-    /// What it is.
-    pub value: u64,
-    /// The smallest that is allowed.
-    pub least: u64,
-    /// The largest that is allowed.
-    pub most: u64,
+pub enum PolicyError {
+    /// A value outside its bounds.
+    #[error("`policy.{field}` is {value}; it must be between {least} and {most}")]
+    Bounds {
+        /// Which member.
+        field: &'static str,
+        /// What it is.
+        value: u64,
+        /// The smallest that is allowed.
+        least: u64,
+        /// The largest that is allowed.
+        most: u64,
+    },
+    /// Several processes at a time of what must be alone.
+    #[error("`policy.instances` is {instances}; with `policy.exclusive` it must be 1")]
+    Exclusive {
+        /// How many were asked for.
+        instances: u32,
+    },
 }
 
 const MINUTE_MS: u64 = 60_000;
@@ -135,9 +182,13 @@ impl Policy {
             ("health_idle_ms", self.health_idle_ms, 1, 24 * HOUR_MS),
             ("health_timeout_ms", self.health_timeout_ms, 1, HOUR_MS),
             ("health_misses", u64::from(self.health_misses), 1, 1_000),
+            ("instances", u64::from(self.instances), 1, u64::from(MAX_INSTANCES)),
+            ("concurrency", u64::from(self.concurrency), 1, u64::from(MAX_CONCURRENCY)),
+            ("circuit_timeouts", u64::from(self.circuit_timeouts), 1, 1_000),
         ];
         match bounds.into_iter().find(|&(_, value, least, most)| !(least..=most).contains(&value)) {
-            Some((field, value, least, most)) => Err(PolicyError { field, value, least, most }),
+            Some((field, value, least, most)) => Err(PolicyError::Bounds { field, value, least, most }),
+            None if self.exclusive && self.instances > 1 => Err(PolicyError::Exclusive { instances: self.instances }),
             None => Ok(()),
         }
     }
@@ -163,17 +214,22 @@ mod tests {
     #[test]
     fn bounds_name_the_member() {
         type Case = (fn(&mut Policy), &'static str);
-        let cases: [Case; 5] = [
+        let cases: [Case; 9] = [
             (|p| p.within_ms = 0, "within_ms"),
             (|p| p.backoff_max_ms = 100, "backoff_max_ms"),
             (|p| p.max_restarts = 1_001, "max_restarts"),
             (|p| p.health_misses = 0, "health_misses"),
             (|p| p.call_timeout_ms = u64::MAX, "call_timeout_ms"),
+            (|p| p.instances = 9, "instances"),
+            (|p| p.concurrency = 257, "concurrency"),
+            (|p| p.circuit_timeouts = 0, "circuit_timeouts"),
+            (|p| (p.exclusive, p.instances) = (true, 2), "instances"),
         ];
         for (spoil, field) in cases {
             let mut policy = Policy::default();
             spoil(&mut policy);
-            assert_eq!(policy.validate().unwrap_err().field, field);
+            let words = policy.validate().unwrap_err().to_string();
+            assert!(words.contains(&format!("`policy.{field}`")), "{words}");
         }
     }
 }

@@ -86,6 +86,10 @@ error_codes! {
     OutcomeUnknown = "outcome_unknown",
     /// The call was in flight at two process deaths.
     Poison = "poison",
+    /// Too many calls of the member were poison: cut off from the service for a while.
+    Poisoned = "poisoned",
+    /// The service answers no calls in time: left alone for a while.
+    CircuitOpen = "circuit_open",
     /// Not answered in time.
     Timeout = "timeout",
     /// A queue is full; try again later.
@@ -131,6 +135,8 @@ impl From<FailCode> for ErrorCode {
             FailCode::NotRunning => Self::NotRunning,
             FailCode::OutcomeUnknown => Self::OutcomeUnknown,
             FailCode::Poison => Self::Poison,
+            FailCode::Poisoned => Self::Poisoned,
+            FailCode::CircuitOpen => Self::CircuitOpen,
             FailCode::Timeout => Self::Timeout,
             FailCode::Overloaded => Self::Overloaded,
             FailCode::Cancelled => Self::Cancelled,

@@ -71,7 +71,7 @@ impl Gauges {
         let loads: Vec<_> = front.directory.all().iter().map(|entry| entry.load()).collect();
         self.calls_in_flight.set(number(loads.iter().map(|load| load.in_flight).sum()));
         self.calls_waiting.set(number(loads.iter().map(|load| load.waiting).sum()));
-        self.processes.show(loads.iter().filter_map(|load| load.level));
+        self.processes.show(loads.iter().flat_map(|load| load.levels.iter().copied()));
         for (state, gauge) in &self.services {
             gauge.set(number(loads.iter().filter(|load| load.state == *state).count()));
         }

@@ -21,14 +21,16 @@ pub(super) struct Pipes {
 
 /// Shared by the parts of one instance, over all its incarnations.
 pub(super) struct Cell {
+    /// Which of the service's instances, from 0.
+    pub(super) instance: usize,
     pub(super) entry: Arc<Entry>,
     pub(super) means: Arc<Means>,
     pipes: Mutex<Option<Pipes>>,
 }
 
 impl Cell {
-    pub(super) fn new(entry: &Arc<Entry>, means: &Arc<Means>) -> Self {
-        Self { entry: Arc::clone(entry), means: Arc::clone(means), pipes: Mutex::new(None) }
+    pub(super) fn new(instance: usize, entry: &Arc<Entry>, means: &Arc<Means>) -> Self {
+        Self { instance, entry: Arc::clone(entry), means: Arc::clone(means), pipes: Mutex::new(None) }
     }
 
     pub(super) fn put(&self, pipes: Pipes) {

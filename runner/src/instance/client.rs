@@ -6,11 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use meter::Counters;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
 
 use super::rpc;
 use crate::metrics::Limit;
@@ -25,8 +27,9 @@ const OWN_LINES_MAX: usize = 1_024;
 const OWN_BYTES_MAX: usize = 4 * 1_024 * 1_024;
 
 /// See the module.
-#[derive(Default)]
 pub struct Client {
+    /// When the server last said something.
+    heard: Mutex<Instant>,
     queue: Mutex<Queue>,
     wake: Notify,
     own: Mutex<Own>,
@@ -59,16 +62,39 @@ struct Batch {
     calls: VecDeque<(usize, u64)>,
 }
 
+impl Default for Client {
+    fn default() -> Self {
+        Self::new(Counters::default())
+    }
+}
+
 impl Client {
     /// One whose losses are counted.
     #[must_use]
     pub fn new(limits: Counters<Limit>) -> Self {
-        Self { limits, ..Self::default() }
+        Self {
+            heard: Mutex::new(Instant::now()),
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            own: Mutex::default(),
+            limits,
+        }
     }
 
-    /// Hands over a call.
-    pub fn call(&self, id: u64, method: &str, params: &[u8]) {
-        let line = rpc::request(id, method, params);
+    /// The server gave a sign of life.
+    pub(super) fn heard(&self) {
+        *lock(&self.heard) = Instant::now();
+    }
+
+    /// How long ago it did.
+    pub(super) fn silent_for(&self) -> Duration {
+        lock(&self.heard).elapsed()
+    }
+
+    /// Hands over a call; `tells` asks the server for its progress.
+    pub fn call(&self, id: u64, method: &str, params: &[u8], tells: bool) {
+        let line =
+            if tells { rpc::request_with_progress(id, method, params) } else { rpc::request(id, method, params) };
         lock(&self.queue).lines.push_back(Outgoing { call: Some(id), line });
         self.wake.notify_one();
     }
@@ -238,8 +264,8 @@ mod tests {
         let line = rpc::request(FIRST_CALL_ID, "tools/call", b"{}").len();
         for (room, expected) in [(line - 1, 0), (line, 1), (2 * line - 1, 1), (2 * line, 2)] {
             let client = Client::default();
-            client.call(FIRST_CALL_ID, "tools/call", b"{}");
-            client.call(FIRST_CALL_ID + 1, "tools/call", b"{}");
+            client.call(FIRST_CALL_ID, "tools/call", b"{}", false);
+            client.call(FIRST_CALL_ID + 1, "tools/call", b"{}", false);
             let mut pipe = Narrow { room, taken: Vec::new() };
             let written = RefCell::new(Vec::new());
             // With room for both it would wait for more.
@@ -251,7 +277,7 @@ mod tests {
     #[test]
     fn a_revoked_call_that_is_not_written_never_is() {
         let client = Client::default();
-        client.call(FIRST_CALL_ID, "tools/call", b"{}");
+        client.call(FIRST_CALL_ID, "tools/call", b"{}", false);
         client.revoke(FIRST_CALL_ID, "late");
         assert!(client.take().is_none());
         client.revoke(FIRST_CALL_ID + 1, "late");

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 use super::cell::{Cell, Pipes};
 use super::client::Client;
 use super::rpc::{self, Incoming, Line, LineReader};
-use super::tools;
+use super::{progress, tools};
 use crate::metrics::Limit;
 use crate::process::ProcessHandle;
 use crate::service::gate::{Answer, Event, FIRST_CALL_ID};
@@ -51,6 +51,7 @@ pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
     let talk = Talk {
         entry: Arc::clone(&cell.entry),
         client: Arc::new(Client::new(cell.entry.limits())),
+        instance: cell.instance,
         generation,
         is_open: Flag::new(false),
         relist: Notify::new(),
@@ -60,7 +61,7 @@ pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
         () = life.stopping() => return ExitReason::Shutdown,
         error = talk.converse(&life) => return ExitReason::Error(brief(&error, REASON_BYTES_MAX)),
         end = talk.read(&mut reader, &mut stdout) => end,
-        error = talk.client.write(&mut stdin, |call| talk.entry.gate(Event::Written { rpc: call })) => {
+        error = talk.client.write(&mut stdin, |rpc| talk.written(rpc)) => {
             // Its last answers may still be in the other pipe.
             drop(within(END_GRACE, &life, talk.read(&mut reader, &mut stdout)).await);
             format!("its standard input is closed: {error}")
@@ -73,6 +74,7 @@ pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
 struct Talk {
     entry: Arc<Entry>,
     client: Arc<Client>,
+    instance: usize,
     generation: u64,
     is_open: Flag<bool>,
     relist: Notify,
@@ -122,7 +124,7 @@ impl Talk {
         };
         life.fact("tools", tools.len());
         self.is_open.set(true);
-        self.entry.opened(self.generation, &self.client, tools);
+        self.entry.opened(self.instance, self.generation, &self.client, tools);
         life.ready();
         loop {
             self.relist.notified().await;
@@ -164,7 +166,7 @@ impl Talk {
         let problem = match timeout(RELIST_LIMIT, self.read_tools()).await {
             Ok(Ok(tools)) => {
                 life.fact("tools", tools.len());
-                self.entry.relisted(tools);
+                self.entry.relisted(self.instance, self.generation, tools);
                 return;
             }
             Ok(Err(problem)) => problem,
@@ -192,13 +194,13 @@ impl Talk {
             }
             return;
         };
-        self.entry.heard();
+        self.client.heard();
         for message in messages {
             match message {
                 Incoming::Result { id, result } => self.answered(id, Answer::Result(result)),
                 Incoming::Error { id, error } => self.answered(id, Answer::Error(error)),
                 Incoming::Request { id, method } => self.client.say(rpc::answer(&id, &method)),
-                Incoming::Notification { method } => self.notified(&method),
+                Incoming::Notification { method, params } => self.notified(&method, &params),
                 Incoming::Foreign => self.answered(NOBODY, Answer::Result(Bytes::new())),
             }
         }
@@ -206,18 +208,28 @@ impl Talk {
 
     fn answered(&self, id: u64, answer: Answer) {
         if id >= FIRST_CALL_ID || !self.client.answered(id, answer.clone()) {
-            self.entry.gate(Event::Answered { rpc: id, answer });
+            self.entry.gate(Event::Answered { generation: self.generation, rpc: id, answer });
         }
     }
 
-    fn notified(&self, method: &str) {
-        if method == "notifications/tools/list_changed" && self.is_open.get() {
-            self.relist.notify_one();
+    fn written(&self, rpc: u64) {
+        self.entry.gate(Event::Written { generation: self.generation, rpc });
+    }
+
+    fn notified(&self, method: &str, params: &Bytes) {
+        match method {
+            "notifications/tools/list_changed" if self.is_open.get() => self.relist.notify_one(),
+            "notifications/progress" => {
+                if let Some((rpc, word)) = progress::read(params) {
+                    self.entry.gate(Event::Progress { generation: self.generation, rpc, word });
+                }
+            }
+            _ => {}
         }
     }
 
     fn said_too_much(&self, head: &[u8], tail: &[u8], length: usize) {
-        self.entry.heard();
+        self.client.heard();
         self.entry.over(Limit::ServerLineBytes);
         let message = format!("a line of {length} bytes is longer than {} and was dropped", rpc::LINE_BYTES_MAX);
         self.entry.say(LogStream::System, &message);

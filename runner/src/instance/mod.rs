@@ -18,6 +18,7 @@ mod client;
 mod health;
 mod mcp;
 mod process;
+mod progress;
 pub mod rpc;
 mod tools;
 
@@ -34,8 +35,15 @@ pub use tools::{Problem, read as read_tools, told};
 use crate::service::{Entry, Means};
 use cell::Cell;
 
-/// The key of the instance that everybody shares.
-pub const SHARED: &str = "shared";
+/// What an instance is called, by its place from 0: `shared`, `shared-2`, …
+#[must_use]
+pub fn key(instance: usize) -> String {
+    match instance {
+        0 => "shared".to_owned(),
+        more => format!("shared-{}", more + 1),
+    }
+}
+
 /// The child that holds the process.
 pub(crate) const PROCESS: &str = "process";
 /// What a stop may take beyond the policy's time, which ends in a kill.
@@ -44,7 +52,7 @@ const STOP_MARGIN: Duration = Duration::from_secs(20);
 const NEVER: Intensity = Intensity::new(0, Duration::from_secs(1));
 
 /// The instance's own supervisor.
-pub(crate) fn supervisor(entry: &Arc<Entry>, means: &Arc<Means>) -> Supervisor {
+pub(crate) fn supervisor(instance: usize, entry: &Arc<Entry>, means: &Arc<Means>) -> Supervisor {
     let policy = &entry.spec.policy;
     let start_timeout = Duration::from_millis(policy.start_timeout_ms);
     // A service that is not permanent may end with code 0, and then nothing of it is restarted.
@@ -53,8 +61,8 @@ pub(crate) fn supervisor(entry: &Arc<Entry>, means: &Arc<Means>) -> Supervisor {
         RestartKind::Transient | RestartKind::Temporary => Restart::Transient,
     };
     let spec = |id: &str| ChildSpec::new(id).restart(restart).start_timeout(start_timeout);
-    let cell = Arc::new(Cell::new(entry, means));
-    let (for_mcp, for_health) = (Arc::clone(&cell), Arc::clone(entry));
+    let cell = Arc::new(Cell::new(instance, entry, means));
+    let (for_mcp, for_health) = (Arc::clone(&cell), Arc::clone(&cell));
     let stop = Shutdown::Deadline(Duration::from_millis(policy.stop_timeout_ms) + STOP_MARGIN);
     Supervisor::new(Strategy::RestForOne, NEVER)
         .child(Child::task(spec(PROCESS).kind("process").ack(Ack::Explicit).shutdown(stop), move |life| {

@@ -122,7 +122,7 @@ async fn attend(life: &Life, cell: &Cell, process: Process) -> ExitReason {
     let facts = handle.facts();
     life.fact("pid", facts.pid);
     life.fact("level", facts.level.as_str());
-    cell.entry.set_facts(Some(facts));
+    cell.entry.set_facts(cell.instance, Some(facts));
     let all_read = Arc::new(Notify::new());
     cell.put(Pipes { generation, stdin, stdout, handle: handle.clone(), all_read: Arc::clone(&all_read) });
     life.ready();
@@ -143,7 +143,7 @@ async fn attend(life: &Life, cell: &Cell, process: Process) -> ExitReason {
     drop(timeout(LAST_WORDS, rest).await);
     lines.finish(&mut |line| cell.entry.say(LogStream::Stderr, line));
     drop(cell.take());
-    cell.entry.set_facts(None);
+    cell.entry.set_facts(cell.instance, None);
     reason
 }
 

@@ -48,6 +48,8 @@ pub enum Incoming {
     Notification {
         /// What it says.
         method: String,
+        /// Raw JSON, empty for none.
+        params: Bytes,
     },
     /// An answer to a request that nobody here could have made.
     Foreign,
@@ -59,6 +61,8 @@ struct Envelope<'a> {
     id: Option<&'a RawValue>,
     #[serde(default)]
     method: Option<String>,
+    #[serde(borrow, default)]
+    params: Option<&'a RawValue>,
     #[serde(borrow, default)]
     result: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -84,7 +88,7 @@ fn one(line: &Bytes) -> Option<Incoming> {
     if let Some(method) = envelope.method {
         return Some(match envelope.id {
             Some(id) => Incoming::Request { id: slice(id), method },
-            None => Incoming::Notification { method },
+            None => Incoming::Notification { method, params: envelope.params.map(slice).unwrap_or_default() },
         });
     }
     let id = envelope.id.and_then(|raw| raw.get().parse().ok());
@@ -151,6 +155,36 @@ pub fn request(id: u64, method: &str, params: &[u8]) -> Bytes {
     line.put_slice(id.to_string().as_bytes());
     put_method(&mut line, method, params);
     line.freeze()
+}
+
+/// A request as one line whose server is asked to tell of its progress, under the request's id. Parameters that say
+/// something of their own in `_meta`, or are no object, stay as they are: then there is no progress.
+#[must_use]
+pub fn request_with_progress(id: u64, method: &str, params: &[u8]) -> Bytes {
+    match with_token(id, params) {
+        Some(params) => request(id, method, &params),
+        None => request(id, method, params),
+    }
+}
+
+fn with_token(token: u64, params: &[u8]) -> Option<Bytes> {
+    #[derive(Deserialize)]
+    struct Meta {
+        #[serde(default, rename = "_meta")]
+        meta: Option<IgnoredAny>,
+    }
+    let rest = params.trim_ascii_start().strip_prefix(b"{")?;
+    if serde_json::from_slice::<Meta>(params).ok()?.meta.is_some() {
+        return None;
+    }
+    let head = format!(r#"{{"_meta":{{"progressToken":{token}}}"#);
+    let mut whole = BytesMut::with_capacity(head.len() + rest.len() + 1);
+    whole.put_slice(head.as_bytes());
+    if !rest.trim_ascii_start().starts_with(b"}") {
+        whole.put_slice(b",");
+    }
+    whole.put_slice(rest);
+    Some(whole.freeze())
 }
 
 /// A notification as one line. `params` is one JSON value, or empty for none.

@@ -223,4 +223,12 @@ impl Callers for Ports {
             port.reply(origin.id, answer, attempts);
         }
     }
+
+    fn progress(&self, origin: Origin, word: Bytes) {
+        let port = lock(&self.open).get(&origin.session).cloned();
+        // A link that is so far behind has better things to carry.
+        if port.is_some_and(|port| port.try_send(&Header::Progress { id: origin.id }, word).is_err()) {
+            tracing::debug!(call = origin.id, "progress was left out");
+        }
+    }
 }

@@ -177,6 +177,8 @@ impl Session {
             timeout: Duration::from_millis(call.timeout_ms),
             retry: call.retry == RetryKind::Auto && entry.spec.policy.retry == RetryKind::Auto,
             attempts_before: call.attempts_before,
+            member: call.affinity.map(Into::into),
+            tells: call.progress,
         }));
     }
 

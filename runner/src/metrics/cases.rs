@@ -25,8 +25,12 @@ cases! {
         Services = "services",
         /// Calls that wait for a service.
         ServiceWaitingCalls = "service_waiting_calls",
+        /// Of one member.
+        MemberWaitingCalls = "member_waiting_calls",
         /// Parameters that are held for a service.
         ServiceHeldBytes = "service_held_bytes",
+        /// Of one member.
+        MemberHeldBytes = "member_held_bytes",
         /// Time of a call's waiting for a service that does not run.
         ServiceWaitingTime = "service_waiting_time",
         /// Builds that wait.
@@ -61,6 +65,10 @@ cases! {
         OutcomeUnknown = "outcome_unknown",
         /// In flight at two deaths.
         Poison = "poison",
+        /// The caller is cut off for too many of those.
+        Poisoned = "poisoned",
+        /// The service answers no calls in time.
+        CircuitOpen = "circuit_open",
         /// Not in time.
         Timeout = "timeout",
         /// A queue is full.
@@ -88,6 +96,8 @@ impl From<&Answer> for CallEnd {
                 FailCode::NotRunning => Self::NotRunning,
                 FailCode::OutcomeUnknown => Self::OutcomeUnknown,
                 FailCode::Poison => Self::Poison,
+                FailCode::Poisoned => Self::Poisoned,
+                FailCode::CircuitOpen => Self::CircuitOpen,
                 FailCode::Timeout => Self::Timeout,
                 FailCode::Overloaded => Self::Overloaded,
                 FailCode::Cancelled => Self::Cancelled,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use protocol::link::ServiceState;
 use supervision::{NodePath, Registry};
 use tokio::sync::watch;
@@ -15,6 +16,9 @@ use crate::metrics::Metrics;
 pub trait Callers: Send + Sync {
     /// Hands on one answer; never blocks. A session that is gone is no error.
     fn reply(&self, origin: Origin, answer: Answer, attempts: u8);
+
+    /// Hands on how far a call is; never blocks. What cannot be sent is left out.
+    fn progress(&self, origin: Origin, word: Bytes);
 }
 
 /// See the module. Every change that a report shows gets a number, so that a session can ask what changed since.
@@ -88,6 +92,12 @@ impl Board {
     pub(super) fn reply(&self, origin: Origin, answer: Answer, attempts: u8) {
         if let Some(callers) = self.callers.get() {
             callers.reply(origin, answer, attempts);
+        }
+    }
+
+    pub(super) fn progress(&self, origin: Origin, word: Bytes) {
+        if let Some(callers) = self.callers.get() {
+            callers.progress(origin, word);
         }
     }
 }

@@ -7,8 +7,8 @@ use supervision::{Child, ChildSpec, Restart, Shutdown, Strategy, Supervisor};
 
 use super::entry::Entry;
 use super::spec::{
-    BUILD_MARGIN, BY_ITSELF, GIVE_UP_LIMIT, INSTANCE, MEMBER_INTENSITY, PREPARE, SharedMeans, backoff, intensity,
-    restart,
+    BUILD_MARGIN, BY_ITSELF, GIVE_UP_LIMIT, INSTANCE, INSTANCES, MEMBER_INTENSITY, PREPARE, SharedMeans, backoff,
+    intensity, restart, strategy,
 };
 use super::{observe, tasks};
 use crate::instance;
@@ -16,13 +16,26 @@ use crate::instance;
 /// The service as a member of the set, under `id`.
 pub(super) fn service(id: &str, entry: &Arc<Entry>, means: &SharedMeans) -> Child {
     let policy = &entry.spec.policy;
-    let supervisor = Supervisor::new(Strategy::OneForOne, intensity(policy))
+    let is_one = policy.instances == 1;
+    // Where instances have a supervisor of their own, theirs decides what is borne.
+    let borne = if is_one { intensity(policy) } else { MEMBER_INTENSITY };
+    let supervisor = Supervisor::new(Strategy::OneForOne, borne)
         .backoff(backoff(policy))
         .observe(observe::parts(entry))
         .child(calls(entry))
         .child(prepare(entry, means))
-        .child(shared_instance(entry, means));
+        .child(if is_one { instance(0, entry, means) } else { instances(entry, means) });
     Child::supervisor(ChildSpec::new(id).kind("service").intensity(MEMBER_INTENSITY), supervisor)
+}
+
+/// All of them, under the strategy that the policy names.
+fn instances(entry: &Arc<Entry>, means: &SharedMeans) -> Child {
+    let policy = &entry.spec.policy;
+    let supervisor =
+        Supervisor::new(strategy(policy), intensity(policy)).backoff(backoff(policy)).observe(observe::parts(entry));
+    let count = usize::try_from(policy.instances).unwrap_or(1);
+    let supervisor = (0..count).fold(supervisor, |all, n| all.child(instance(n, entry, means)));
+    Child::supervisor(ChildSpec::new(INSTANCES).kind("instances"), supervisor)
 }
 
 fn calls(entry: &Arc<Entry>) -> Child {
@@ -38,8 +51,9 @@ fn prepare(entry: &Arc<Entry>, means: &SharedMeans) -> Child {
     Child::task(spec, move |life| tasks::prepare(life, Arc::clone(&entry), Arc::clone(&means)))
 }
 
-fn shared_instance(entry: &Arc<Entry>, means: &SharedMeans) -> Child {
-    let supervisor = instance::supervisor(entry, means).observe(observe::program(entry));
-    let spec = ChildSpec::new(INSTANCE).kind("instance").restart(restart(&entry.spec.policy));
+fn instance(number: usize, entry: &Arc<Entry>, means: &SharedMeans) -> Child {
+    let supervisor = instance::supervisor(number, entry, means).observe(observe::program(number, entry));
+    let id = format!("{INSTANCE}{}", instance::key(number));
+    let spec = ChildSpec::new(id.as_str()).kind("instance").restart(restart(&entry.spec.policy));
     Child::supervisor(spec, supervisor)
 }

@@ -40,6 +40,9 @@ pub enum CommandError {
     /// There is no such deployment here.
     #[error("no such deployment here")]
     NotFound,
+    /// It, or another deployment of its service, must be alone, and the other one has a process or may get one.
+    #[error("deployment {0} of this service is still here, and one of the two is exclusive")]
+    Exclusive(String),
     /// It is being unloaded.
     #[error("it is being stopped; try again when it is gone")]
     Leaving,
@@ -59,6 +62,7 @@ impl CommandError {
             Self::Invalid(_) => "invalid",
             Self::Unenforced(_) => "unenforced",
             Self::NotFound => "not_found",
+            Self::Exclusive(_) => "exclusive",
             Self::Leaving => "leaving",
             Self::Full => "limit",
             Self::Set(_) => "not_running",
@@ -300,10 +304,20 @@ impl Book {
         if self.entries.len() >= SERVICES_MAX {
             return Err(CommandError::Full);
         }
+        if let Some(other) = self.in_the_way(key, spec.policy.exclusive) {
+            return Err(CommandError::Exclusive(other.key.deployment.clone()));
+        }
         let entry = Entry::new(spec, Arc::clone(board), self.log(key));
         self.entries.insert(key.clone(), Arc::clone(&entry));
         self.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
         Ok(Some(entry))
+    }
+
+    /// A deployment of the same service beside which this one must not be.
+    fn in_the_way(&self, key: &Key, is_exclusive: bool) -> Option<&Arc<Entry>> {
+        let of_the_service = |entry: &&Arc<Entry>| entry.key.mesh == key.mesh && entry.key.service == key.service;
+        let mut others = self.entries.values().filter(of_the_service);
+        others.find(|other| (is_exclusive || other.spec.policy.exclusive) && other.may_have_processes())
     }
 
     fn log(&mut self, key: &Key) -> SharedLog {

@@ -3,25 +3,32 @@
 //! Contract: every method returns at once. All of it lives on one thread; the lock is there because what supervisors
 //! start must be `Send`, and it is never held while an effect is carried out.
 
+mod parts;
+mod report;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use meter::Counters;
-use protocol::link::{Failure, InstanceFact, LogLine, LogStream, ServiceReport, ServiceSpec, ServiceState, Tool};
+use protocol::link::{Failure, LogLine, LogStream, ServiceSpec, ServiceState};
 use supervision::NodePath;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::board::{Board, unix_ms};
-use super::gate::{Effect, Event as GateEvent, Gate, Repeatable};
+use super::gate::{Effect, Event as GateEvent, Gate, Rules};
+use super::instances::{Instances, Place, Turn};
 use super::log::{Log, brief};
 use super::state::{Event, State};
-use crate::instance::{Client, SHARED};
+use crate::instance::Client;
 use crate::metrics::Limit;
 use crate::prepare::Prepared;
-use crate::process::{Level, ProcessFacts};
+use crate::process::ProcessFacts;
+use parts::Tools;
+pub use report::Load;
 
 /// Lines of the log that go with a failure.
 const FAILURE_LINES: usize = 20;
@@ -68,31 +75,20 @@ struct Inner {
     state: State,
     gate: Gate,
     armed: Option<Duration>,
-    client: Option<(u64, Arc<Client>)>,
-    tools: Option<Tools>,
+    instances: Instances,
+    /// Whoever speaks to a process that takes calls, by its generation.
+    clients: BTreeMap<u64, Open>,
+    tools: Tools,
     prepared: Option<Prepared>,
-    facts: Option<ProcessFacts>,
+    /// The processes that run, by instance.
+    facts: BTreeMap<usize, ProcessFacts>,
     failure: Option<Failure>,
     progress: Option<String>,
-    heard: Duration,
 }
 
-/// A deployment in numbers.
-pub struct Load {
-    /// Where it is in its life.
-    pub state: ServiceState,
-    /// Calls before the process.
-    pub in_flight: usize,
-    /// Calls that wait.
-    pub waiting: usize,
-    /// The isolation level of the process, if one runs.
-    pub level: Option<Level>,
-}
-
-/// The tool list, and the number of the change that brought it.
-struct Tools {
-    list: Vec<Tool>,
-    number: u64,
+struct Open {
+    instance: usize,
+    client: Arc<Client>,
 }
 
 impl Entry {
@@ -100,15 +96,15 @@ impl Entry {
         let key = Key { mesh: spec.mesh.clone(), service: spec.service.clone(), deployment: spec.deployment.clone() };
         let inner = Inner {
             state: State::new(unix_ms()),
-            gate: Gate::new(board.metrics().gates.clone()),
+            gate: Gate::new(board.metrics().gates.clone(), Rules::from(&spec.policy)),
             armed: None,
-            client: None,
-            tools: None,
+            instances: Instances::new(usize::try_from(spec.policy.instances).unwrap_or(1)),
+            clients: BTreeMap::new(),
+            tools: Tools::default(),
             prepared: None,
-            facts: None,
+            facts: BTreeMap::new(),
             failure: None,
             progress: None,
-            heard: board.now(),
         };
         let changed = AtomicU64::new(board.changed());
         Arc::new(Self {
@@ -127,36 +123,59 @@ impl Entry {
     /// Gives the gate an event and carries out what it says.
     pub fn gate(&self, event: GateEvent) {
         let mut effects = Vec::new();
-        let (client, is_earlier) = {
+        let is_earlier = {
             let mut inner = self.lock();
             inner.gate.on(event, self.board.now(), &mut effects);
-            let is_earlier = match (inner.gate.wake_at(), inner.armed) {
+            match (inner.gate.wake_at(), inner.armed) {
                 (Some(at), Some(armed)) => at < armed,
                 (Some(_), None) => true,
                 (None, _) => false,
-            };
-            (inner.client.as_ref().map(|(_, client)| Arc::clone(client)), is_earlier)
+            }
         };
         if is_earlier {
             self.timer.notify_one();
         }
         for effect in effects {
-            self.carry_out(effect, client.as_deref());
+            self.carry_out(effect);
         }
     }
 
-    fn carry_out(&self, effect: Effect, client: Option<&Client>) {
-        match (effect, client) {
-            (Effect::Reply { origin, answer, attempts }, _) => {
+    fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Reply { origin, answer, attempts } => {
                 self.board.metrics().calls.answered(&answer);
                 self.board.reply(origin, answer, attempts);
             }
-            (Effect::Write { rpc, method, params }, Some(client)) => client.call(rpc, &method, &params),
-            (Effect::Revoke { rpc, reason }, Some(client)) => client.revoke(rpc, &reason),
-            // The process is gone, and its death is on the way to the gate.
-            (Effect::Write { .. } | Effect::Revoke { .. }, None) => {}
-            (Effect::Idle, _) => self.idle.notify_one(),
+            Effect::Progress { origin, word } => self.board.progress(origin, word),
+            // Without a client the process is gone, and its death is on the way to the gate.
+            Effect::Write { generation, rpc, method, params, tells } => {
+                if let Some(client) = self.client_of(generation) {
+                    client.call(rpc, &method, &params, tells);
+                }
+            }
+            Effect::Revoke { generation, rpc, reason } => {
+                if let Some(client) = self.client_of(generation) {
+                    client.revoke(rpc, &reason);
+                }
+            }
+            Effect::Say(words) => self.say(LogStream::System, &words),
+            Effect::Idle => self.idle.notify_one(),
         }
+    }
+
+    /// Takes what a supervisor says about an instance.
+    pub(super) fn turned(&self, instance: usize, turn: Turn) {
+        let event = {
+            let mut inner = self.lock();
+            let state = inner.state.state();
+            inner.instances.on(instance, turn, state)
+        };
+        match event {
+            Some(event) => self.happened(&event),
+            None => self.touch(),
+        }
+        // For what is shown of the instances.
+        self.timer.notify_one();
     }
 
     /// When the gate's clock has to strike; from now on it is woken for anything earlier.
@@ -180,7 +199,7 @@ impl Entry {
                 return;
             }
         };
-        if matches!(event, Event::Down { .. }) {
+        if matches!(event, Event::Down { .. } | Event::Fewer { is_restart: true, .. }) {
             self.board.metrics().process_restarts.increment(1);
         }
         self.note_failure(event);
@@ -197,6 +216,11 @@ impl Entry {
         }
         tracing::info!(service = %self.key, state = state.as_str(), cause = self.lock().state.cause(), "service");
         self.touch();
+    }
+
+    /// Where an instance stands.
+    pub(super) fn place(&self, instance: usize) -> Place {
+        self.lock().instances.place(instance)
     }
 
     /// Shows the node of the service as what it is.
@@ -220,66 +244,6 @@ impl Entry {
         }
     }
 
-    /// A process can be asked from now on. Tells the gate.
-    pub(crate) fn opened(&self, generation: u64, client: &Arc<Client>, tools: Vec<Tool>) {
-        let repeatable = repeatable(&tools);
-        self.set_tools(tools);
-        {
-            let mut inner = self.lock();
-            inner.client = Some((generation, Arc::clone(client)));
-            inner.heard = self.board.now();
-        }
-        self.gate(GateEvent::Opened { generation, repeatable });
-        self.touch();
-    }
-
-    /// The open process lists other tools now.
-    pub(crate) fn relisted(&self, tools: Vec<Tool>) {
-        let repeatable = repeatable(&tools);
-        self.set_tools(tools);
-        self.gate(GateEvent::Relisted { repeatable });
-        self.touch();
-    }
-
-    /// The same list again is no news: a restart does not send it again.
-    fn set_tools(&self, list: Vec<Tool>) {
-        let mut inner = self.lock();
-        if inner.tools.as_ref().is_none_or(|tools| tools.list != list) {
-            inner.tools = Some(Tools { list, number: self.board.changed() });
-        }
-    }
-
-    /// The process of this generation is dead or no longer spoken to. Harmless when said twice.
-    pub(crate) fn closed(&self, generation: u64) {
-        {
-            let mut inner = self.lock();
-            if inner.client.as_ref().is_some_and(|(open, _)| *open == generation) {
-                inner.client = None;
-            }
-        }
-        self.gate(GateEvent::Died { generation });
-    }
-
-    /// Whoever speaks to the open process.
-    pub(crate) fn client(&self) -> Option<Arc<Client>> {
-        self.lock().client.as_ref().map(|(_, client)| Arc::clone(client))
-    }
-
-    /// The process gave a sign of life.
-    pub(crate) fn heard(&self) {
-        self.lock().heard = self.board.now();
-    }
-
-    /// How long ago it did.
-    pub(crate) fn silent_for(&self) -> Duration {
-        self.board.now().saturating_sub(self.lock().heard)
-    }
-
-    /// Calls before the process that are within their time.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.lock().gate.in_flight()
-    }
-
     /// A limit refused something of the service.
     pub(crate) fn over(&self, limit: Limit) {
         self.board.metrics().limits.count(limit);
@@ -288,24 +252,6 @@ impl Entry {
     /// The refusals by limits of whoever speaks to the process.
     pub(crate) fn limits(&self) -> Counters<Limit> {
         self.board.metrics().limits.clone()
-    }
-
-    /// What is the case, in numbers.
-    #[must_use]
-    pub fn load(&self) -> Load {
-        let inner = self.lock();
-        Load {
-            state: inner.state.state(),
-            in_flight: inner.gate.in_flight(),
-            waiting: inner.gate.waiting(),
-            level: inner.facts.map(|facts| facts.level),
-        }
-    }
-
-    /// The process that runs, or `None`.
-    pub(crate) fn set_facts(&self, facts: Option<ProcessFacts>) {
-        self.lock().facts = facts;
-        self.touch();
     }
 
     /// The program, once it is prepared.
@@ -391,38 +337,6 @@ impl Entry {
         self.changed.store(self.board.changed(), Ordering::Relaxed);
     }
 
-    /// What is the case; the tool list only if it changed after the change with this number.
-    #[must_use]
-    pub fn report(&self, since: Option<u64>) -> ServiceReport {
-        let inner = self.lock();
-        let tools = inner.tools.as_ref().filter(|tools| since.is_none_or(|since| tools.number > since));
-        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let state = inner.state.state();
-        let instance = InstanceFact {
-            key: SHARED.to_owned(),
-            pid: inner.facts.map(|facts| facts.pid),
-            level: inner.facts.map(|facts| facts.level.as_str().to_owned()),
-            state: state.as_str().to_owned(),
-        };
-        ServiceReport {
-            mesh: self.key.mesh.clone(),
-            service: self.key.service.clone(),
-            deployment: self.key.deployment.clone(),
-            state,
-            since_ms: inner.state.since_ms(),
-            cause: inner.state.cause().to_owned(),
-            restarts_window: inner.state.restarts_window(unix_ms(), self.spec.policy.within_ms),
-            restarts_total: inner.state.restarts_total(),
-            version: inner.prepared.as_ref().map(|prepared| prepared.version.clone()),
-            tools: tools.map(|tools| tools.list.clone()),
-            failure: inner.failure.clone(),
-            instances: if inner.facts.is_some() { vec![instance] } else { Vec::new() },
-            waiting: count(inner.gate.waiting()),
-            in_flight: count(inner.gate.in_flight()),
-            progress: inner.progress.clone(),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         lock(&self.inner)
     }
@@ -432,14 +346,4 @@ impl Entry {
 /// that can panic.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The tools that say of themselves that a second call does no harm.
-fn repeatable(tools: &[Tool]) -> Repeatable {
-    let harmless = |tool: &&Tool| {
-        tool.annotations
-            .as_ref()
-            .is_some_and(|hints| hints.read_only_hint == Some(true) || hints.idempotent_hint == Some(true))
-    };
-    Arc::new(tools.iter().filter(harmless).map(|tool| tool.name.clone()).collect())
 }

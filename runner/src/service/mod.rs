@@ -11,6 +11,9 @@
 //!    └─ instance:shared             rest_for_one, intensity 0: process → mcp → health (see `instance`)
 //! ```
 //!
+//! A deployment with several instances has them under a supervisor of their own, `instances`, which has the policy's
+//! strategy, intensity and back-off; the service then ends with it.
+//!
 //! The set parks a service at its first abnormal exit: one that never was ready is `failed`, one that was is `crashed`.
 //! What a restart loses: calls before the process get a definite answer (see [`gate`]); the log, the queue of calls and
 //! the tool list survive. When the set itself restarts, it starts every entry again. Two deployments of one service may
@@ -21,6 +24,7 @@ mod child;
 mod directory;
 mod entry;
 pub mod gate;
+mod instances;
 pub mod log;
 mod observe;
 mod spec;

@@ -9,9 +9,13 @@ use protocol::link::{RestartKind, ServiceState};
 use supervision::{ChildEvent, ExitReason, NodeState, Observer, Transition};
 
 use super::entry::Entry;
-use super::spec::{INSTANCE, PREPARE};
+use super::instances::{Place, Turn};
+use super::spec::{INSTANCE, INSTANCES, PREPARE};
 use super::state::Event;
-use crate::instance::PROCESS;
+use crate::instance::{PROCESS, key};
+
+/// More than a policy allows.
+const INSTANCES_MAX: usize = 64;
 
 /// Sees the service as a member of the set.
 pub(super) fn member(entry: &Entry, transition: &Transition) {
@@ -39,48 +43,83 @@ impl Observer for Parts {
     fn on(&self, event: &ChildEvent) {
         let Some(entry) = self.0.upgrade() else { return };
         let path = &event.path;
-        let event = match (event.id.as_str(), &event.transition) {
-            (PREPARE, Transition::Starting) => Event::Prepare,
-            (INSTANCE, Transition::Starting) => Event::Start,
-            (INSTANCE, Transition::Ready) => Event::Ready,
-            (INSTANCE, Transition::Restarting { exit, delay }) => down(exit, *delay),
-            (INSTANCE, Transition::Stopped { exit }) if is_the_end(&entry, exit) => {
-                Event::Ended { reason: plain(exit) }
+        if event.id.as_str() == PREPARE {
+            if event.transition == Transition::Starting {
+                entry.happened(&Event::Prepare);
             }
-            _ => return,
-        };
-        entry.happened(&event);
-        if let Some(service) = path.parent() {
+        } else if let Some(instance) = instance(event.id.as_str()) {
+            let Some(turn) = turn(&entry, instance, &event.transition) else { return };
+            entry.turned(instance, turn);
+        } else {
+            return;
+        }
+        // Of several instances it is the parent of their supervisor.
+        let above = path.parent().and_then(|above| match above.as_str().rsplit_once('/') {
+            Some((_, INSTANCES)) => above.parent(),
+            _ => Some(above),
+        });
+        if let Some(service) = above {
             entry.show(&service);
         }
     }
 }
 
+/// The place of the instance that is called so.
+fn instance(id: &str) -> Option<usize> {
+    let name = id.strip_prefix(INSTANCE)?;
+    (0..INSTANCES_MAX).find(|number| key(*number) == name)
+}
+
+fn turn(entry: &Entry, instance: usize, transition: &Transition) -> Option<Turn> {
+    match transition {
+        Transition::Starting => Some(Turn::Starting),
+        Transition::Ready => Some(Turn::Ready),
+        Transition::Restarting { exit, delay } => Some(Turn::Restarting {
+            reason: plain(exit),
+            delay_ms: milliseconds(*delay),
+            alone: *exit != ExitReason::Shutdown,
+        }),
+        Transition::Stopped { exit } if is_the_end(entry, instance, exit) => Some(Turn::Ended { reason: plain(exit) }),
+        // It stays what it was called when its process ended as it may.
+        Transition::Stopped { .. } if entry.place(instance) == Place::Ended => None,
+        Transition::Stopped { .. } => Some(Turn::Stopped),
+        Transition::Stopping | Transition::Parked { .. } => None,
+    }
+}
+
 /// Whether an instance that was ready ended as its policy allows, so that no other follows. One that is stopped because
 /// the service is given up was not allowed to: the set tells that.
-fn is_the_end(entry: &Entry, exit: &ExitReason) -> bool {
+fn is_the_end(entry: &Entry, instance: usize, exit: &ExitReason) -> bool {
     let allowed = match entry.spec.policy.restart {
         RestartKind::Permanent => false,
         RestartKind::Transient => !exit.is_abnormal(),
         RestartKind::Temporary => true,
     };
-    allowed && *exit != ExitReason::Shutdown && !entry.is_leaving() && entry.state() == ServiceState::Running
+    allowed && *exit != ExitReason::Shutdown && !entry.is_leaving() && entry.place(instance) == Place::Ready
 }
 
 /// Sees the process of an instance.
-pub(super) struct Program(pub(super) Weak<Entry>);
+struct Program {
+    entry: Weak<Entry>,
+    instance: usize,
+}
 
 impl Observer for Program {
     fn on(&self, event: &ChildEvent) {
-        let Some(entry) = self.0.upgrade() else { return };
+        let Some(entry) = self.entry.upgrade() else { return };
         if let (PROCESS, Transition::Stopped { exit: ExitReason::Normal }) = (event.id.as_str(), &event.transition) {
-            entry.happened(&Event::Ended { reason: "it ended normally, and its policy wants no restart".to_owned() });
+            let reason = "it ended normally, and its policy wants no restart".to_owned();
+            entry.turned(self.instance, Turn::Ended { reason });
         }
     }
 }
 
 fn down(exit: &ExitReason, delay: std::time::Duration) -> Event {
-    Event::Down { reason: plain(exit), delay_ms: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX) }
+    Event::Down { reason: plain(exit), delay_ms: milliseconds(delay) }
+}
+
+fn milliseconds(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The innermost cause, in the words of whoever failed.
@@ -97,8 +136,8 @@ pub(super) fn parts(entry: &Arc<Entry>) -> Arc<dyn Observer> {
     Arc::new(Parts(Arc::downgrade(entry)))
 }
 
-pub(super) fn program(entry: &Arc<Entry>) -> Arc<dyn Observer> {
-    Arc::new(Program(Arc::downgrade(entry)))
+pub(super) fn program(instance: usize, entry: &Arc<Entry>) -> Arc<dyn Observer> {
+    Arc::new(Program { entry: Arc::downgrade(entry), instance })
 }
 
 #[cfg(test)]

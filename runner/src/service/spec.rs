@@ -4,16 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::link::{Policy, RestartKind};
-use supervision::{Ack, Backoff, Intensity, Restart};
+use protocol::link::{Policy, RestartKind, StrategyKind};
+use supervision::{Ack, Backoff, Intensity, Restart, Strategy};
 
 use crate::prepare::Preparer;
 use crate::process::{HANDSHAKE_LIMIT, KILL_LIMIT, Launcher};
 
 /// The part that turns a source into a program.
 pub(super) const PREPARE: &str = "prepare";
-/// The part that runs it for everybody.
-pub(super) const INSTANCE: &str = "instance:shared";
+/// What the parts that run it are called, before their key.
+pub(super) const INSTANCE: &str = "instance:";
+/// The part that holds them when there are several.
+pub(super) const INSTANCES: &str = "instances";
 /// Delays are scattered by this share, so that services that fell together do not rise together.
 const JITTER: f64 = 0.2;
 /// A preparation keeps its own time; this is for one that does not.
@@ -52,6 +54,14 @@ pub(super) fn restart(policy: &Policy) -> Restart {
         RestartKind::Permanent => Restart::Permanent,
         RestartKind::Transient => Restart::Transient,
         RestartKind::Temporary => Restart::Temporary,
+    }
+}
+
+pub(super) fn strategy(policy: &Policy) -> Strategy {
+    match policy.strategy {
+        StrategyKind::OneForOne => Strategy::OneForOne,
+        StrategyKind::OneForAll => Strategy::OneForAll,
+        StrategyKind::RestForOne => Strategy::RestForOne,
     }
 }
 

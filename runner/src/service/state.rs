@@ -9,6 +9,7 @@
 //!      │                 │             │             ▲                 │  ▲       │ down, start
 //!      └───── failed ────┴── failed ───┘             └──── ready ──────┘  └───────┘
 //!                                                                      │ crashed
+//!   running ──more, fewer──► running    running ──out──► restarting
 //!   crashed, failed, stopped ──restart by hand──► restarting           ▼
 //!   any ──leave──► draining ──gone──► stopped                       crashed
 //! ```
@@ -32,6 +33,29 @@ pub enum Event {
         reason: String,
         /// Back-off before the next start, in milliseconds.
         delay_ms: u64,
+    },
+    /// One more of its instances is ready.
+    More {
+        /// So many are.
+        ready: usize,
+        /// Of so many.
+        of: usize,
+    },
+    /// One of its instances is down; others are ready.
+    Fewer {
+        /// Why, in plain words.
+        reason: String,
+        /// So many are ready.
+        ready: usize,
+        /// Of so many.
+        of: usize,
+        /// Whether another process follows.
+        is_restart: bool,
+    },
+    /// The last of its instances that were ready is down because of another's end, which is told by itself.
+    Out {
+        /// Why, in plain words.
+        reason: String,
     },
     /// Above its intensity after it had been ready.
     Crashed {
@@ -64,6 +88,9 @@ pub enum Kind {
     Start,
     Ready,
     Down,
+    More,
+    Fewer,
+    Out,
     Crashed,
     Failed,
     Ended,
@@ -74,11 +101,14 @@ pub enum Kind {
 
 impl Kind {
     /// Every event.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Prepare,
         Self::Start,
         Self::Ready,
         Self::Down,
+        Self::More,
+        Self::Fewer,
+        Self::Out,
         Self::Crashed,
         Self::Failed,
         Self::Ended,
@@ -99,6 +129,8 @@ pub const fn next(from: ServiceState, event: Kind) -> Option<ServiceState> {
         (Kind::Prepare | Kind::Start, S::Restarting) => Some(S::Restarting),
         (Kind::Ready, S::Starting | S::Restarting) => Some(S::Running),
         (Kind::Down, S::Running | S::Restarting) => Some(S::Restarting),
+        (Kind::More | Kind::Fewer, S::Running) => Some(S::Running),
+        (Kind::Out, S::Running) => Some(S::Restarting),
         (Kind::Crashed, S::Running | S::Restarting) => Some(S::Crashed),
         (Kind::Failed, S::Queued | S::Building | S::Starting) => Some(S::Failed),
         // By hand from `crashed` or `failed`, and not ready once since.
@@ -170,9 +202,16 @@ impl State {
                 self.failure = Some(reason.clone());
             }
             Event::Crashed { reason } | Event::Failed { reason } => self.failure = Some(reason.clone()),
-            Event::RestartByHand => self.count_restart(at_ms),
+            Event::RestartByHand | Event::Fewer { is_restart: true, .. } => self.count_restart(at_ms),
             Event::Ready => self.failure = None,
-            Event::Prepare | Event::Start | Event::Ended { .. } | Event::Leave | Event::Gone => {}
+            Event::Prepare
+            | Event::Start
+            | Event::More { .. }
+            | Event::Fewer { .. }
+            | Event::Out { .. }
+            | Event::Ended { .. }
+            | Event::Leave
+            | Event::Gone => {}
         }
         Ok(to)
     }
@@ -230,6 +269,9 @@ impl Event {
             Self::Start => Kind::Start,
             Self::Ready => Kind::Ready,
             Self::Down { .. } => Kind::Down,
+            Self::More { .. } => Kind::More,
+            Self::Fewer { .. } => Kind::Fewer,
+            Self::Out { .. } => Kind::Out,
             Self::Crashed { .. } => Kind::Crashed,
             Self::Failed { .. } => Kind::Failed,
             Self::Ended { .. } => Kind::Ended,
@@ -246,6 +288,9 @@ impl Event {
             Self::Ready => "handshake done, tools known".to_owned(),
             Self::Down { reason, delay_ms: 0 } => reason.clone(),
             Self::Down { reason, delay_ms } => format!("{reason}; next start in {delay_ms} ms"),
+            Self::More { ready, of } => format!("{ready} of {of} instances ready"),
+            Self::Fewer { reason, ready, of, .. } => format!("{ready} of {of} instances ready; {reason}"),
+            Self::Out { reason } => reason.clone(),
             Self::Crashed { reason } => format!("too many restarts: {reason}"),
             Self::Failed { reason } | Self::Ended { reason } => reason.clone(),
             Self::RestartByHand => "restart by hand".to_owned(),

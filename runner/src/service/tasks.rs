@@ -12,9 +12,13 @@ use super::gate::Event;
 use super::spec::SharedMeans;
 use crate::prepare::{Patience, Wanted};
 
-/// Strikes the gate's clock.
+/// Strikes the gate's clock, and shows how many of several instances are ready.
 pub(super) async fn calls(life: Life, entry: Arc<Entry>) -> ExitReason {
     loop {
+        let (ready, of) = entry.instances();
+        if of > 1 {
+            life.fact("instances", format!("{ready} of {of} ready"));
+        }
         let due = entry.arm();
         tokio::select! {
             () = life.stopping() => return ExitReason::Shutdown,

@@ -152,6 +152,8 @@ pub(super) struct Broker {
     pub(super) states: HashMap<String, Vec<ServiceState>>,
     pub(super) tree: Option<Value>,
     replies: HashMap<u64, Reply>,
+    /// What was said of calls' progress before they were answered.
+    pub(super) progress: HashMap<u64, Vec<Value>>,
     done: HashMap<u64, Outcome>,
     logs: HashMap<u64, Vec<LogLine>>,
     /// Pieces of large bodies that came.
@@ -179,6 +181,7 @@ impl Broker {
             states: HashMap::new(),
             tree: None,
             replies: HashMap::new(),
+            progress: HashMap::new(),
             done: HashMap::new(),
             logs: HashMap::new(),
             pieces: 0,
@@ -223,6 +226,10 @@ impl Broker {
             Header::Reply { id, outcome, attempts } => {
                 let twice = self.replies.insert(id, (outcome, delivered.body, attempts));
                 assert!(twice.is_none(), "call {id} was answered twice");
+            }
+            Header::Progress { id } => {
+                assert!(!self.replies.contains_key(&id), "progress of call {id} after its answer");
+                self.progress.entry(id).or_default().push(serde_json::from_slice(&delivered.body).unwrap());
             }
             Header::Done { cmd, outcome } => drop(self.done.insert(cmd, outcome)),
             Header::LogsResult { cmd, lines, .. } => drop(self.logs.insert(cmd, lines)),
@@ -361,9 +368,31 @@ impl Broker {
         self.request(spec, "tools/call", Bytes::from(params.to_string())).await
     }
 
+    /// The same with more to say about the call.
+    pub(super) async fn ask_as(
+        &mut self,
+        spec: &ServiceSpec,
+        tool: &str,
+        arguments: Value,
+        change: impl FnOnce(&mut CallHeader),
+    ) -> u64 {
+        let params = serde_json::json!({ "name": tool, "arguments": arguments });
+        self.request_as(spec, "tools/call", Bytes::from(params.to_string()), change).await
+    }
+
     async fn request(&mut self, spec: &ServiceSpec, method: &str, params: Bytes) -> u64 {
+        self.request_as(spec, method, params, |_| ()).await
+    }
+
+    async fn request_as(
+        &mut self,
+        spec: &ServiceSpec,
+        method: &str,
+        params: Bytes,
+        change: impl FnOnce(&mut CallHeader),
+    ) -> u64 {
         let id = self.number();
-        let call = CallHeader {
+        let mut call = CallHeader {
             id,
             mesh: spec.mesh.clone(),
             service: spec.service.clone(),
@@ -373,9 +402,22 @@ impl Broker {
             timeout_ms: 60_000,
             retry: RetryKind::Auto,
             attempts_before: 0,
+            progress: false,
         };
+        change(&mut call);
         self.send(&Header::Call(call), params).await;
         id
+    }
+
+    /// The pids of its instances, in their order, once all of them run.
+    pub(super) async fn pids(&mut self, spec: &ServiceSpec) -> Vec<u32> {
+        let count = usize::try_from(spec.policy.instances).unwrap();
+        self.until("all instances", |broker| {
+            let instances = &broker.services.get(&spec.deployment)?.instances;
+            let all = instances.iter().filter(|one| one.state == "running").filter_map(|one| one.pid);
+            Some(all.collect::<Vec<_>>()).filter(|pids| pids.len() == count)
+        })
+        .await
     }
 
     /// Returns when the server has read everything that it was asked before.

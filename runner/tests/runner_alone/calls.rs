@@ -1,7 +1,7 @@
 //! Calls: what passes through, and what happens to those that are under way when something breaks.
 
 use nix::sys::signal::Signal;
-use protocol::link::{FailCode, Header, ReplyOutcome, ServiceSpec, ServiceState as S, Source};
+use protocol::link::{FailCode, Header, Policy, ReplyOutcome, ServiceSpec, ServiceState as S, Source};
 use serde_json::{Value, json};
 
 use super::bench::{Runner, SOON, failed, send_signal, spec};
@@ -19,6 +19,102 @@ async fn h19_results_and_errors_pass_as_the_server_gave_them() {
     let error: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((outcome, &error["code"]), (ReplyOutcome::Error, &json!(-32602)));
     assert!(error.get("data").is_some(), "{error}");
+}
+
+#[tokio::test]
+async fn h19_content_of_every_kind_passes_untouched() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("rich", &[]);
+    broker.run(&spec).await;
+    let (outcome, body, _) = broker.call(&spec, "rich", json!({})).await;
+    let result: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((outcome, &result["content"][1]["mimeType"]), (ReplyOutcome::Result, &json!("image/png")));
+    assert_eq!(result["structuredContent"], json!({ "n": 1.5, "nested": { "list": [1, null, "x"] } }));
+    assert_eq!((&result["isError"], &result["ofTomorrow"]), (&json!(true), &json!({})));
+    assert_eq!(result["_meta"], json!({ "vendor/own": [true] }));
+}
+
+#[tokio::test]
+async fn h20_progress_comes_to_who_asked_for_it_and_not_too_often() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("stepwise", &[]);
+    broker.run(&spec).await;
+    let steps = json!({ "steps": 500, "ms": 300 });
+    let asked = broker.ask_as(&spec, "steps", steps.clone(), |call| call.progress = true).await;
+    let silent = broker.ask(&spec, "steps", steps).await;
+    assert_eq!(
+        (broker.reply(asked).await.0, broker.reply(silent).await.0),
+        (ReplyOutcome::Result, ReplyOutcome::Result)
+    );
+    let words = &broker.progress[&asked];
+    assert_eq!(words[0], json!({ "progress": 1, "total": 500, "message": "step 1" }));
+    assert_eq!(words.last().unwrap()["progress"], 500, "the last word wins");
+    assert!(words.len() <= 12, "{}", words.len());
+    assert!(!broker.progress.contains_key(&silent), "nobody asked");
+}
+
+#[tokio::test]
+async fn h20_a_call_that_is_given_up_is_told_to_the_server() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("told", &[]);
+    broker.run(&spec).await;
+    let id = broker.ask(&spec, "slow", json!({ "ms": 60_000 })).await;
+    broker.caught_up(&spec).await;
+    broker.send(&Header::Cancel { id, reason: Some("enough".to_owned()) }, bytes::Bytes::new()).await;
+    assert_eq!(failed(&broker.reply(id).await).0, FailCode::Cancelled);
+    let seen: Value = serde_json::from_str(&broker.text(&spec, "cancelled", json!({})).await).unwrap();
+    assert_eq!((&seen[0]["reason"], seen.as_array().unwrap().len()), (&json!("enough"), 1), "{seen}");
+    // One that runs out of time is told as well.
+    let late = broker.ask_as(&spec, "slow", json!({ "ms": 60_000 }), |call| call.timeout_ms = 50).await;
+    assert_eq!(failed(&broker.reply(late).await).0, FailCode::Timeout);
+    let seen: Value = serde_json::from_str(&broker.text(&spec, "cancelled", json!({})).await).unwrap();
+    assert_eq!(seen[1]["reason"], "timed out", "{seen}");
+}
+
+#[tokio::test]
+async fn a_service_that_answers_no_call_in_time_is_left_alone_and_tried_again_after_a_restart() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let policy = Policy { call_timeout_ms: 50, circuit_timeouts: 2, ..Policy::default() };
+    let spec = ServiceSpec { policy, ..spec("deaf", &["--hang-calls"]) };
+    broker.run(&spec).await;
+    for _ in 0..2 {
+        let id = broker.ask_as(&spec, "echo", json!({ "text": "x" }), |call| call.timeout_ms = 50).await;
+        assert_eq!(failed(&broker.reply(id).await).0, FailCode::Timeout);
+    }
+    let reply = broker.call(&spec, "echo", json!({ "text": "x" })).await;
+    let (code, words) = failed(&reply);
+    assert!(code == FailCode::CircuitOpen && words.contains("tried again in"), "{words}");
+    assert!(broker.logs("deaf").await.iter().any(|line| line.starts_with("2 calls in a row")));
+    // It answers pings: it is not ended for this.
+    assert_eq!(broker.services[&spec.deployment].state, S::Running);
+    assert_eq!(broker.restart(&spec).await, protocol::link::Outcome::Ok);
+    let id = broker.ask_as(&spec, "echo", json!({ "text": "x" }), |call| call.timeout_ms = 50).await;
+    assert_eq!(failed(&broker.reply(id).await).0, FailCode::Timeout, "a new process begins without a past");
+}
+
+#[tokio::test]
+async fn h50_a_member_with_many_calls_does_not_delay_anothers_first() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let policy = Policy { concurrency: 1, ..Policy::default() };
+    let spec = ServiceSpec { policy, ..spec("narrow", &[]) };
+    broker.run(&spec).await;
+    let of = |who: &'static str| move |call: &mut protocol::link::CallHeader| call.affinity = Some(who.to_owned());
+    let mut many = Vec::new();
+    for _ in 0..200 {
+        many.push(broker.ask_as(&spec, "slow", json!({ "ms": 5 }), of("many")).await);
+    }
+    let one = broker.ask_as(&spec, "echo", json!({ "text": "mine" }), of("one")).await;
+    assert_eq!(broker.reply(one).await.0, ReplyOutcome::Result);
+    let waiting = many.iter().filter(|id| !broker.has_reply(**id)).count();
+    assert!(waiting > 0, "all of the other's calls came first");
+    for id in many {
+        assert_eq!(broker.reply(id).await.0, ReplyOutcome::Result);
+    }
 }
 
 #[tokio::test]
@@ -104,7 +200,13 @@ async fn an_ill_behaved_server_is_still_understood() {
         assert_eq!(broker.text(&spec, "echo", json!({ "text": text })).await, text);
     }
     let answers = broker.text(&spec, "answers", json!({})).await;
-    assert!(answers.contains("own-ping") && answers.contains("-32601"), "{answers}");
+    let answers: Vec<Value> = serde_json::from_str(&answers).unwrap();
+    for (id, is_offered) in [("own-ping", true), ("1", false), ("own-roots", false), ("own-question", false)] {
+        let name = |answer: &&Value| answer["id"] == id || answer["id"].to_string() == id;
+        let answer = answers.iter().find(name).unwrap_or_else(|| panic!("{id} has no answer: {answers:?}"));
+        assert_eq!(answer["error"]["code"] == -32601, !is_offered, "{answer}");
+        assert_eq!(answer["result"].is_object(), is_offered, "{answer}");
+    }
     let logs = broker.logs("wild").await.join("\n");
     assert!(logs.contains("no text") && logs.contains("is longer than"), "{logs}");
 }

@@ -232,6 +232,31 @@ async fn h05_a_hung_server_is_restarted() {
 }
 
 #[tokio::test]
+async fn h05_a_hung_server_is_restarted_although_callers_keep_it_busy() {
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let policy = Policy { health_idle_ms: 50, health_timeout_ms: 100, health_misses: 2, ..brisk() };
+    let spec = ServiceSpec { policy, ..spec("busy", &[]) };
+    broker.run(&spec).await;
+    let pid = broker.pid(&spec);
+    send_signal(pid, Signal::SIGSTOP);
+    // Two callers, each with a call under way at any moment until another process answers.
+    let mut ids = [0, 0];
+    for (id, timeout_ms) in ids.iter_mut().zip([150, 400]) {
+        *id = broker.ask_as(&spec, "count", json!({}), |call| call.timeout_ms = timeout_ms).await;
+    }
+    loop {
+        let ended = broker.until("an answer", |broker| ids.iter().position(|id| broker.has_reply(*id))).await;
+        let reply = broker.reply(ids[ended]).await;
+        if reply.0 == ReplyOutcome::Result {
+            break;
+        }
+        ids[ended] = broker.ask_as(&spec, "count", json!({}), |call| call.timeout_ms = [150, 400][ended]).await;
+    }
+    assert_ne!(broker.in_another_process(&spec, pid).await, pid);
+}
+
+#[tokio::test]
 async fn a_server_that_never_shakes_hands_is_failed_in_time() {
     let runner = Runner::start(&[]).await;
     let mut broker = runner.broker(1).await;

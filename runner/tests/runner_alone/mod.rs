@@ -6,6 +6,7 @@ mod alone;
 mod bench;
 mod calls;
 mod handshake;
+mod instances;
 mod life;
 mod metrics;
 mod processes;

@@ -9,9 +9,11 @@ use std::time::Duration;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use meter::Counters;
 use protocol::link::{FailCode, ReplyOutcome};
-use protocol::wire::{CallErrorCode, ErrorCode, McpCall, McpCallResult, ServerMessage};
+use protocol::wire::{CallErrorCode, ErrorCode, McpCall, McpCallResult, McpProgress, ServerMessage};
 use serde::Deserialize;
+use serde_json::Number;
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use super::outlet::PortOutlet;
 use crate::mesh::MeshContext;
@@ -20,12 +22,15 @@ use crate::mesh::peer::{Outlet as _, Presence, reply};
 use crate::mesh::scope::Verb;
 use crate::mesh::service::{Call, ServiceCell, Ticket};
 use crate::metrics::{CallMeter, Limit, Metrics};
-use crate::runners::CallOutcome;
+use crate::runners::{CallOutcome, ProgressSink};
 
 /// Calls of one session that may be under way or wait: 64 and 256.
 const MAX_CALLS: usize = 320;
 /// Longest `callId`.
 const MAX_CALL_ID_BYTES: usize = 256;
+
+/// Length of what tells members apart at a runner.
+const AFFINITY_CHARS: usize = 32;
 
 /// The calls of one session.
 #[derive(Clone)]
@@ -82,6 +87,7 @@ impl Calls {
             }
             Err(refused) => return self.refuse(ErrorCode::NotFound, refused.to_string(), req_id),
         };
+        let progress = call.call_id.as_deref().map(|call_id| self.progress(call_id));
         let opened = OpenCall { place: place.clone(), call_id: call.call_id.clone() };
         let number = match self.lock().enter(opened) {
             Ok(number) => number,
@@ -101,10 +107,25 @@ impl Calls {
                 params: params(&call.tool_name, call.args),
                 timeout: call.timeout_ms.map(Duration::from_millis),
                 sink,
+                progress,
                 ticket,
+                member: affinity(mesh, who.member.as_str()),
             }),
             Place::Peer(hosted, id) => hosted.call(id, who, &call, sink),
         }
+    }
+
+    /// Passes on what is said of the progress of a call, under the name that its client gave it.
+    fn progress(&self, call_id: &str) -> ProgressSink {
+        let (outlet, call_id) = (self.outlet.clone(), call_id.to_owned());
+        Arc::new(move |word| {
+            // A runner says only what it could read; anything else is not worth a word.
+            if let Ok(word) = serde_json::from_slice::<Word>(&word) {
+                let Word { progress, total, message } = word;
+                let message = McpProgress { call_id: call_id.clone(), progress, total, message };
+                outlet.send(reply::frame(ServerMessage::McpProgress(message), None));
+            }
+        })
     }
 
     /// The client gives a call of its own up; unknown ids were answered already.
@@ -166,6 +187,25 @@ impl Open {
     fn named(&self, call_id: &str) -> Option<Place> {
         Some(self.calls.get(self.by_id.get(call_id)?)?.place.clone())
     }
+}
+
+/// What a runner passes on of MCP's progress.
+#[derive(Deserialize)]
+struct Word {
+    progress: Option<Number>,
+    total: Option<Number>,
+    message: Option<String>,
+}
+
+/// What a runner learns of the member that calls: always the same for one, and nothing that names it.
+fn affinity(mesh: &MeshContext, member: &str) -> Arc<str> {
+    let mut hash = Sha256::new();
+    for part in ["claudemesh/affinity/v1", mesh.id.as_str(), member] {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let key: String = hex::encode(hash.finalize()).chars().take(AFFINITY_CHARS).collect();
+    key.into()
 }
 
 /// `{"name":…,"arguments":…}`, the arguments as they stand.

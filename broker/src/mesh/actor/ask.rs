@@ -1,10 +1,11 @@
 //! What is said and asked.
 
 use actix::prelude::*;
-use protocol::wire::{ErrorCode, MeshInfoResult, Peer};
+use protocol::wire::{ErrorCode, MeshInfoResult, Peer, ServerMessage, ServerName};
 
 use super::messages::{
     Acked, Announce, GetInfo, ListPresent, MembersChanged, NameMailboxes, Ponged, ReadMail, Speak, SpeakError,
+    ToolsChanged,
 };
 use super::{MeshActor, event_frame};
 use crate::mesh::mail::Address;
@@ -130,6 +131,19 @@ impl Handler<Announce> for MeshActor {
             let included = audience.as_ref().is_none_or(|audience| audience.includes(&who));
             if included && unless.as_ref().is_none_or(|unless| !unless.includes(&who)) {
                 // A session that does not read is ended by its own bound.
+                connected.outlet.send(frame.clone());
+            }
+        }
+    }
+}
+
+impl Handler<ToolsChanged> for MeshActor {
+    type Result = ();
+
+    fn handle(&mut self, ToolsChanged { service, audience }: ToolsChanged, _: &mut Self::Context) {
+        let frame = reply::frame(ServerMessage::McpToolsChanged(ServerName { server_name: service }), None);
+        for connected in self.connected.values() {
+            if audience.includes(&connected.presence.principal()) {
                 connected.outlet.send(frame.clone());
             }
         }

@@ -157,6 +157,16 @@ pub struct Announce {
     pub unless: Option<Audience>,
 }
 
+/// A service lists other tools than before. Told to whatever offers its tools, so to everybody connected who may see it.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct ToolsChanged {
+    /// The service.
+    pub service: String,
+    /// Who may know.
+    pub audience: Audience,
+}
+
 /// Those who may see a service.
 #[derive(Debug, Clone)]
 pub struct Audience {

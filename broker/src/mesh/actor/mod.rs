@@ -43,7 +43,7 @@ use crate::store::{Entry, UtcMs};
 use enter::Entering;
 pub use messages::{
     Acked, Announce, Audience, Enter, Fresh, GetInfo, Leave, ListPresent, MembersChanged, NameMailboxes, Ponged,
-    ReadMail, SendMail, Speak, SpeakError, Written,
+    ReadMail, SendMail, Speak, SpeakError, ToolsChanged, Written,
 };
 use send::Sending;
 pub use send::Ticket;

@@ -45,7 +45,10 @@ pub struct ServiceActor {
     /// The active deployment whose end is being written down before it is told.
     pub(super) end_written: Option<String>,
     pub(super) shown: Option<(ServiceState, String)>,
-    pub(super) open_for: Option<(String, usize)>,
+    /// The deployment and the tools that the desk was opened for.
+    pub(super) open_for: Option<(String, Arc<[Tool]>)>,
+    /// Whether those who use the service have not been told yet that its tools are others.
+    pub(super) tools_are_news: bool,
     /// The number of the last step that was begun: the end of an earlier one is no news.
     pub(super) turn: u64,
 }
@@ -92,6 +95,7 @@ impl ServiceActor {
             end_written: None,
             shown: None,
             open_for: None,
+            tools_are_news: false,
             turn: 0,
         }
     }
@@ -130,23 +134,27 @@ impl ServiceActor {
             Some(link) if link.is_up() => {
                 let reports = link.reports(&self.key);
                 let seen = reports.iter().map(|report| (report.deployment.clone(), Actual::from(report))).collect();
-                self.take_facts(reports);
+                self.take_facts(reports, ctx);
                 Event::Seen(seen)
             }
             _ => Event::OutOfSight,
         };
         let out_of_sight = matches!(event, Event::OutOfSight);
         self.happened(event, ctx);
+        if std::mem::take(&mut self.tools_are_news) {
+            // Now that the catalog has them.
+            self.tools_changed();
+        }
         if out_of_sight && !self.undeploys.is_empty() {
             self.leave_behind(ctx);
         }
     }
 
-    fn take_facts(&mut self, reports: Vec<ServiceReport>) {
+    fn take_facts(&mut self, reports: Vec<ServiceReport>, ctx: &mut Context<Self>) {
         self.reports.clear();
         for report in reports {
             if let Some(tools) = &report.tools {
-                self.tools.insert(report.deployment.clone(), tools.clone().into());
+                self.take_tools(&report.deployment, tools, ctx);
             }
             if let (Some(version), Some(spec)) = (&report.version, self.specs.get_mut(&report.deployment)) {
                 spec.version = Some(version.clone());
@@ -158,6 +166,22 @@ impl ServiceActor {
                 tellers.iter().for_each(|tell| tell(&news));
             }
             self.reports.insert(report.deployment.clone(), report);
+        }
+    }
+
+    /// A list that is not the one before is news to those who use the active deployment.
+    fn take_tools(&mut self, deployment: &str, list: &[Tool], ctx: &mut Context<Self>) {
+        let known = self.tools.get(deployment);
+        if known.is_some_and(|known| **known == *list) {
+            return;
+        }
+        let is_news =
+            known.is_some() && self.state.active() == Some(deployment) && !self.state.is_unsettled(deployment);
+        let list: Arc<[Tool]> = list.into();
+        self.tools.insert(deployment.to_owned(), Arc::clone(&list));
+        if is_news {
+            self.record_ready(deployment, &list, ctx);
+            self.tools_are_news = true;
         }
     }
 

@@ -14,14 +14,17 @@ use meter::Counters;
 use protocol::link::{CallHeader, FailCode, ReplyOutcome, RetryKind, Tool};
 use serde::Deserialize;
 
+use super::poison::{POISON_MAX, POISON_WITHIN, Poisoners};
 use crate::metrics::Limit;
-use crate::runners::link::{CallOutcome, CallSink, failed};
+use crate::runners::link::{CallOutcome, CallSink, ProgressSink, failed};
 use crate::runners::{Link, NotUp, Outbound, Unsent};
 
 /// Longest wait for a runner, whatever the call's own limit.
 pub const MAX_WAIT: Duration = Duration::from_secs(30);
 /// Calls of one service that may wait here.
 pub const MAX_WAITING: usize = 1_024;
+/// Of them, those of one member.
+pub const MAX_WAITING_OF_MEMBER: usize = 256;
 /// Longest time limit a caller may ask for.
 pub const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
@@ -33,8 +36,12 @@ pub struct Call {
     pub timeout: Option<Duration>,
     /// Takes the answer.
     pub sink: CallSink,
+    /// Takes what is said of its progress, if its caller wants to know.
+    pub progress: Option<ProgressSink>,
     /// With which its caller may give it up.
     pub ticket: Ticket,
+    /// Whose call it is: opaque, the same for all calls of one member, and all that a runner learns of it.
+    pub member: Arc<str>,
 }
 
 /// Follows one call wherever it is, so that it can be given up.
@@ -131,6 +138,7 @@ struct Waiting {
 struct Inner {
     phase: Phase,
     waiting: VecDeque<Waiting>,
+    poisoners: Poisoners,
 }
 
 /// One service's desk. Cheap to clone.
@@ -150,13 +158,23 @@ impl Desk {
     /// A desk whose refusals are counted.
     #[must_use]
     pub fn new(limits: Counters<Limit>) -> Self {
-        let inner = Inner { phase: Phase::Waiting, waiting: VecDeque::new() };
+        let inner = Inner { phase: Phase::Waiting, waiting: VecDeque::new(), poisoners: Poisoners::default() };
         Self { inner: Arc::new(Mutex::new(inner)), limits }
     }
 
     /// Takes a call in. Its sink gets exactly one answer, now or later.
     pub fn submit(&self, call: Call) {
         let now = Instant::now();
+        let cut_off = self.lock().poisoners.cut_off(&call.member, now);
+        if let Some(left) = cut_off {
+            self.limits.count(Limit::MemberPoison);
+            let words = format!(
+                "limit: {POISON_MAX} of this member's calls within {} s took the service down twice each; refused for {} s more",
+                POISON_WITHIN.as_secs(),
+                left.as_secs() + 1
+            );
+            return (call.sink)(failed(FailCode::Poisoned, words, 0));
+        }
         let limit = call.timeout.unwrap_or(MAX_TIMEOUT).min(MAX_TIMEOUT);
         self.place(Waiting { call, since: now, until: now + limit.min(MAX_WAIT), attempts: 0 });
     }
@@ -184,16 +202,22 @@ impl Desk {
         self.hand_over(&counter, waiting);
     }
 
-    fn turn_away(&self, refused: Option<Waiting>) {
-        if let Some(waiting) = refused {
-            self.limits.count(Limit::ServiceWaitingCalls);
-            waiting.answer(FailCode::Overloaded, "too many calls wait for this service already");
+    fn turn_away(&self, refused: Option<(Limit, Waiting)>) {
+        if let Some((limit, waiting)) = refused {
+            self.limits.count(limit);
+            let words = match limit {
+                Limit::MemberWaitingCalls => {
+                    format!("limit: {MAX_WAITING_OF_MEMBER} calls of this member wait for this service already")
+                }
+                _ => format!("limit: {MAX_WAITING} calls wait for this service already"),
+            };
+            waiting.answer(FailCode::Overloaded, &words);
         }
     }
 
     fn hand_over(&self, counter: &Arc<Counter>, waiting: Waiting) {
         let Waiting { call, since, until, attempts } = waiting;
-        let Call { params, timeout, sink, ticket } = call;
+        let Call { params, timeout, sink, progress, ticket, member } = call;
         let limit = timeout.unwrap_or(counter.call_timeout).min(MAX_TIMEOUT);
         let left = limit.saturating_sub(since.elapsed());
         let header = CallHeader {
@@ -201,11 +225,12 @@ impl Desk {
             mesh: counter.mesh.clone(),
             service: counter.service.clone(),
             deployment: counter.deployment.clone(),
-            affinity: None,
+            affinity: Some(member.to_string()),
             method: "tools/call".to_owned(),
             timeout_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
             retry: counter.retry,
             attempts_before: attempts,
+            progress: progress.is_some(),
         };
         let again = Again {
             desk: self.clone(),
@@ -213,10 +238,12 @@ impl Desk {
             params: params.clone(),
             timeout,
             since,
+            progress: progress.clone(),
             ticket: ticket.clone(),
+            member: Arc::clone(&member),
         };
         let sink: CallSink = Box::new(move |outcome| again.answer(outcome, attempts, sink));
-        let unsent = match counter.link.call(Outbound { header, body: params }, sink) {
+        let unsent = match counter.link.call(Outbound { header, body: params, progress }, sink) {
             Ok(id) => {
                 if ticket.follow(Some((counter.link.clone(), id))) {
                     counter.link.cancel(id, "the caller gave it up");
@@ -233,7 +260,8 @@ impl Desk {
             }
             // The actor has not been told yet: the call waits as if it had.
             NotUp::Down => {
-                let call = Call { params: call.body, timeout, sink, ticket };
+                let Outbound { body: params, progress, .. } = call;
+                let call = Call { params, timeout, sink, progress, ticket, member };
                 let refused = self.lock().keep(Waiting { call, since, until, attempts });
                 self.turn_away(refused);
             }
@@ -295,10 +323,14 @@ impl Desk {
 }
 
 impl Inner {
-    /// Keeps a call for later, or gives it back when there is no room.
-    fn keep(&mut self, waiting: Waiting) -> Option<Waiting> {
+    /// Keeps a call for later, or gives it back with the limit that is reached.
+    fn keep(&mut self, waiting: Waiting) -> Option<(Limit, Waiting)> {
+        let of_member = self.waiting.iter().filter(|other| other.call.member == waiting.call.member).count();
+        if of_member >= MAX_WAITING_OF_MEMBER {
+            return Some((Limit::MemberWaitingCalls, waiting));
+        }
         if self.waiting.len() >= MAX_WAITING {
-            return Some(waiting);
+            return Some((Limit::ServiceWaitingCalls, waiting));
         }
         self.waiting.push_back(waiting);
         None
@@ -318,7 +350,9 @@ struct Again {
     params: Bytes,
     timeout: Option<Duration>,
     since: Instant,
+    progress: Option<ProgressSink>,
     ticket: Ticket,
+    member: Arc<str>,
 }
 
 impl Again {
@@ -326,6 +360,9 @@ impl Again {
     /// if the tool's hints and the deployer allow it.
     fn answer(self, outcome: CallOutcome, attempts: u8, sink: CallSink) {
         let lost = matches!(&outcome.outcome, ReplyOutcome::Failed { code: FailCode::LinkLost, .. });
+        if matches!(&outcome.outcome, ReplyOutcome::Failed { code: FailCode::Poison, .. }) || (lost && attempts > 0) {
+            self.desk.lock().poisoners.note(&self.member, Instant::now());
+        }
         if !lost {
             return sink(outcome);
         }
@@ -336,9 +373,9 @@ impl Again {
             let why = "the runner was lost while the call was under way: it may or may not have run";
             return sink(failed(FailCode::OutcomeUnknown, why, 1));
         }
-        let Self { desk, params, timeout, since, ticket, .. } = self;
+        let Self { desk, params, timeout, since, progress, ticket, member, .. } = self;
         let until = Instant::now() + MAX_WAIT.min(timeout.unwrap_or(MAX_WAIT).saturating_sub(since.elapsed()));
-        let call = Call { params, timeout, sink, ticket };
+        let call = Call { params, timeout, sink, progress, ticket, member };
         desk.place(Waiting { call, since, until, attempts: 1 });
     }
 

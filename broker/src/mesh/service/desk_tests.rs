@@ -8,8 +8,14 @@ fn call(answers: &mpsc::Sender<CallOutcome>) -> Call {
         params: Bytes::from_static(b"{\"name\":\"echo\"}"),
         timeout: None,
         sink: Box::new(move |outcome| answers.send(outcome).unwrap()),
+        progress: None,
         ticket: Ticket::default(),
+        member: Arc::from("one"),
     }
+}
+
+fn call_of(member: &str, answers: &mpsc::Sender<CallOutcome>) -> Call {
+    Call { member: Arc::from(member), ..call(answers) }
 }
 
 fn code(outcome: &CallOutcome) -> FailCode {
@@ -69,10 +75,25 @@ fn h04_nobody_waits_for_ever() {
 fn h50_the_queue_has_a_bound_and_says_so() {
     let (answers, got) = mpsc::channel();
     let desk = Desk::default();
-    for _ in 0..MAX_WAITING {
-        desk.submit(call(&answers));
+    for n in 0..MAX_WAITING {
+        desk.submit(call_of(&(n / MAX_WAITING_OF_MEMBER).to_string(), &answers));
     }
     assert!(got.try_recv().is_err());
     desk.submit(call(&answers));
     assert_eq!(code(&got.try_recv().unwrap()), FailCode::Overloaded);
+}
+
+#[test]
+fn h50_one_member_leaves_room_for_others() {
+    let (answers, got) = mpsc::channel();
+    let desk = Desk::default();
+    for _ in 0..=MAX_WAITING_OF_MEMBER {
+        desk.submit(call_of("many", &answers));
+    }
+    let refused = got.try_recv().unwrap();
+    assert!(matches!(&refused.outcome, ReplyOutcome::Failed { code: FailCode::Overloaded, message }
+        if message == "limit: 256 calls of this member wait for this service already"));
+    desk.submit(call_of("one", &answers));
+    assert!(got.try_recv().is_err(), "it waits");
+    assert_eq!(desk.waiting(), MAX_WAITING_OF_MEMBER + 1);
 }

@@ -9,6 +9,7 @@ mod actor;
 pub mod desk;
 pub mod messages;
 mod orders;
+mod poison;
 mod record;
 mod shown;
 mod spec;

@@ -12,7 +12,7 @@ use super::desk::{Counter, Phase};
 use super::messages::Refused;
 use super::record;
 use super::view::View;
-use crate::mesh::actor::{Announce, Audience};
+use crate::mesh::actor::{Announce, Audience, ToolsChanged};
 use crate::mesh::scope::guards;
 use crate::runners::Link;
 use crate::store::{Document, NewServiceEvent, UtcMs};
@@ -41,6 +41,12 @@ impl ServiceActor {
             self.life.fact("service_restarts", report.restarts_total);
             self.life.fact("in_flight", report.in_flight);
             self.life.fact("waiting", report.waiting);
+            if report.instances.len() > 1 {
+                let ready = report.instances.iter().filter(|fact| fact.state == ServiceState::Running.as_str()).count();
+                self.life.fact("instances", format!("{ready} of {} ready", report.instances.len()));
+            } else {
+                self.life.clear_fact("instances");
+            }
         }
         if let Some(version) = self.specs.get(active).and_then(|spec| spec.version.clone()) {
             self.life.fact("version", version);
@@ -124,6 +130,15 @@ impl ServiceActor {
         self.announce_to("mcp_undeployed", gone, audience(before), Some(audience(about)));
     }
 
+    /// Told to those who may see the service, once the catalog has the new list.
+    pub(super) fn tools_changed(&self) {
+        if let Some(about) = &self.about {
+            let service = self.cell.name.clone();
+            // As with events: a mesh actor that is down or full misses this one.
+            let _ = self.mesh.presence.tell(ToolsChanged { service, audience: audience(about) });
+        }
+    }
+
     fn view(&self, state: ServiceState, cause: String) -> Option<View> {
         let about = self.about.as_ref()?;
         let active = self.state.active()?;
@@ -180,8 +195,8 @@ impl ServiceActor {
             return;
         };
         let tools = self.tools.get(active).cloned().unwrap_or_default();
-        let open_for = (active.to_owned(), tools.len());
-        if self.open_for.as_ref() == Some(&open_for) {
+        let is_same = |(open, known): &(String, Arc<[Tool]>)| open == active && Arc::ptr_eq(known, &tools);
+        if self.open_for.as_ref().is_some_and(is_same) {
             // A link that was away for a moment left calls waiting at an open desk.
             return self.cell.desk.retry();
         }
@@ -194,7 +209,7 @@ impl ServiceActor {
             retry: spec.policy.retry,
             repeatable: Counter::repeatable(&tools),
         })));
-        self.open_for = Some(open_for);
+        self.open_for = Some((active.to_owned(), tools));
     }
 
     pub(super) fn record_ready(&self, deployment: &str, tools: &Arc<[Tool]>, ctx: &mut Context<Self>) {

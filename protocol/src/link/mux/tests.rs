@@ -26,6 +26,7 @@ fn call(id: u64) -> Header {
         timeout_ms: 1,
         retry: RetryKind::Auto,
         attempts_before: 0,
+        progress: false,
     })
 }
 

@@ -32,7 +32,7 @@ fn lines_are_told_apart() {
         ),
         (
             r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#,
-            Some(vec![Incoming::Notification { method: "notifications/progress".to_owned() }]),
+            Some(vec![Incoming::Notification { method: "notifications/progress".to_owned(), params: bytes("") }]),
         ),
         (
             r#"[{"id":1,"result":1},{"id":2,"result":2}]"#,
@@ -145,4 +145,15 @@ async fn h46_a_flood_of_short_lines_gives_way_to_others() {
     assert!((1..LINES / 100).contains(&read.get()), "{} lines in one turn", read.get());
     reading.await;
     assert_eq!(read.get(), LINES);
+}
+
+#[test]
+fn h20_a_server_is_asked_for_progress_where_the_parameters_leave_room() {
+    let line = |params: &str| String::from_utf8(request_with_progress(7, "m", params.as_bytes()).to_vec()).unwrap();
+    let with = |params: &str| format!(r#"{{"jsonrpc":"2.0","id":7,"method":"m","params":{params}}}"#) + "\n";
+    assert_eq!(line(r#"{"name":"x"}"#), with(r#"{"_meta":{"progressToken":7},"name":"x"}"#));
+    assert_eq!(line(" { }"), with(r#"{"_meta":{"progressToken":7} }"#));
+    for own in [r#"{"_meta":{"a":1}}"#, "[1]", "3"] {
+        assert_eq!(line(own), with(own), "left as they are");
+    }
 }

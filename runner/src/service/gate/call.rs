@@ -6,7 +6,7 @@ use bytes::Bytes;
 use protocol::link::FailCode;
 use serde::Deserialize;
 
-use super::Repeatable;
+use super::{Member, Repeatable};
 
 /// Methods that only read, by the protocol's own definition.
 const READING_METHODS: &[&str] = &[
@@ -44,6 +44,10 @@ pub struct Submit {
     pub retry: bool,
     /// Processes that saw it before.
     pub attempts_before: u8,
+    /// Whose call it is.
+    pub member: Member,
+    /// Whether the caller wants to hear of its progress.
+    pub tells: bool,
 }
 
 /// What a caller gets.
@@ -74,8 +78,8 @@ impl Answer {
 #[derive(Debug)]
 pub(super) enum Progress {
     Waiting,
-    Sent { repeatable: Repeatable },
-    Written { repeatable: Repeatable },
+    Sent { generation: u64, repeatable: Repeatable },
+    Written { generation: u64, repeatable: Repeatable },
 }
 
 #[derive(Debug)]
@@ -89,6 +93,8 @@ pub(super) struct Call {
     pub(super) retry: bool,
     pub(super) attempts: u8,
     pub(super) progress: Progress,
+    pub(super) member: Member,
+    pub(super) tells: bool,
     /// Since when it waits, or is before the process.
     since: Duration,
 }
@@ -104,6 +110,8 @@ impl Call {
             retry: submit.retry,
             attempts: submit.attempts_before,
             progress: Progress::Waiting,
+            member: submit.member,
+            tells: submit.tells,
             since: now,
         }
     }
@@ -118,15 +126,33 @@ impl Call {
     }
 
     pub(super) fn is_in_flight(&self) -> bool {
-        !matches!(self.progress, Progress::Waiting)
+        self.generation().is_some()
+    }
+
+    /// The process that has it.
+    pub(super) fn generation(&self) -> Option<u64> {
+        match self.progress {
+            Progress::Waiting => None,
+            Progress::Sent { generation, .. } | Progress::Written { generation, .. } => Some(generation),
+        }
+    }
+
+    /// Since when it waits, or is before the process.
+    pub(super) fn since(&self) -> Duration {
+        self.since
+    }
+
+    /// How long its process may take for it.
+    pub(super) fn time_before_process(&self) -> Duration {
+        self.deadline.saturating_sub(self.since)
     }
 
     pub(super) fn mark_written(&mut self) {
         let progress = std::mem::replace(&mut self.progress, Progress::Waiting);
         self.progress = match progress {
-            Progress::Sent { repeatable } => {
+            Progress::Sent { generation, repeatable } => {
                 self.attempts = self.attempts.saturating_add(1);
-                Progress::Written { repeatable }
+                Progress::Written { generation, repeatable }
             }
             other @ (Progress::Waiting | Progress::Written { .. }) => other,
         };
@@ -144,7 +170,7 @@ impl Call {
                 FailCode::Poison,
                 "two processes of the service died while they worked on this call; it is not tried again",
             )),
-            Progress::Written { repeatable } if again && self.retry && self.is_repeatable(repeatable) => None,
+            Progress::Written { repeatable, .. } if again && self.retry && self.is_repeatable(repeatable) => None,
             Progress::Written { .. } => Some(Answer::failed(
                 FailCode::OutcomeUnknown,
                 "the service died while it worked on this call; whether it took effect is unknown",

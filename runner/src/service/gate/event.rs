@@ -17,24 +17,39 @@ pub enum Event {
         /// Tools that its list declares repeatable.
         repeatable: Repeatable,
     },
-    /// The tool list of the open process changed.
+    /// The tool list of a process changed.
     Relisted {
+        /// Which process.
+        generation: u64,
         /// Tools that its list declares repeatable.
         repeatable: Repeatable,
     },
     /// The newline of this request was accepted by the pipe.
     Written {
+        /// The process.
+        generation: u64,
         /// Its request id.
         rpc: u64,
     },
-    /// The process answered.
+    /// A process answered.
     Answered {
+        /// Which process.
+        generation: u64,
         /// The request id that it named.
         rpc: u64,
         /// What it said.
         answer: Answer,
     },
-    /// The process is gone, or no longer spoken to. Older generations than the open one are ignored.
+    /// A process says how far a call is.
+    Progress {
+        /// Which process.
+        generation: u64,
+        /// The call's request id.
+        rpc: u64,
+        /// What it says, raw JSON.
+        word: Bytes,
+    },
+    /// A process is gone, or no longer spoken to. Those that are not open are ignored.
     Died {
         /// Which process.
         generation: u64,
@@ -72,17 +87,23 @@ pub enum Event {
 /// What has to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Hand this request to the process.
+    /// Hand this request to a process.
     Write {
+        /// Which process.
+        generation: u64,
         /// Its request id.
         rpc: u64,
         /// JSON-RPC method.
         method: String,
         /// Raw JSON, empty for none.
         params: Bytes,
+        /// Whether the process is asked to tell of its progress, under the request id.
+        tells: bool,
     },
     /// Take the request back if it is not written; otherwise tell the process that nobody waits.
     Revoke {
+        /// The process that has it.
+        generation: u64,
         /// Its request id.
         rpc: u64,
         /// For the server.
@@ -97,6 +118,15 @@ pub enum Effect {
         /// How many processes saw the request.
         attempts: u8,
     },
+    /// Tell the caller how far the call is.
+    Progress {
+        /// Whose call.
+        origin: Origin,
+        /// What its process said, raw JSON.
+        word: Bytes,
+    },
+    /// Say this in the service's log.
+    Say(String),
     /// Nothing is in flight any more (told while draining).
     Idle,
 }

@@ -1,22 +1,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 
+mod more;
+
 use super::*;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+/// What a deployment lets its processes have at once unless it says otherwise.
+const IN_FLIGHT_MAX: usize = 256;
 const SECOND: Duration = Duration::from_secs(1);
 const PARAMS_ECHO: &[u8] = br#"{"name":"echo","arguments":{}}"#;
 const PARAMS_COUNT: &[u8] = br#"{"arguments":{},"name":"count"}"#;
 
 struct Bench {
     gate: Gate,
+    /// The process that was opened last.
+    generation: u64,
     now: Duration,
     effects: Vec<Effect>,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { gate: Gate::default(), now: Duration::ZERO, effects: Vec::new() }
+        Self { gate: Gate::default(), generation: 0, now: Duration::ZERO, effects: Vec::new() }
     }
 
     fn on(&mut self, event: Event) -> Vec<Effect> {
@@ -25,7 +31,20 @@ impl Bench {
         self.effects.clone()
     }
 
+    fn wrote(&mut self, rpc: u64) -> Vec<Effect> {
+        self.on(Event::Written { generation: self.generation, rpc })
+    }
+
+    fn said(&mut self, rpc: u64) -> Vec<Effect> {
+        self.said_by(self.generation, rpc)
+    }
+
+    fn said_by(&mut self, generation: u64, rpc: u64) -> Vec<Effect> {
+        self.on(Event::Answered { generation, rpc, answer: Answer::Result(Bytes::new()) })
+    }
+
     fn open(&mut self, generation: u64) -> Vec<Effect> {
+        self.generation = generation;
         self.on(Event::Opened { generation, repeatable: Arc::new(["echo".to_owned()].into()) })
     }
 
@@ -47,6 +66,8 @@ fn call(id: u64, params: &'static [u8]) -> Submit {
         timeout: 60 * SECOND,
         retry: true,
         attempts_before: 0,
+        member: None,
+        tells: false,
     }
 }
 
@@ -81,10 +102,9 @@ fn a_call_waits_for_the_service_and_is_answered_once() {
     let mut bench = Bench::new();
     assert!(bench.submit(1, PARAMS_ECHO).is_empty());
     let rpc = written(&bench.open(1))[0];
-    bench.on(Event::Written { rpc });
-    let answer = Event::Answered { rpc, answer: Answer::Result(Bytes::from_static(b"{}")) };
-    assert_eq!(replies(&bench.on(answer.clone())), reply(1, "ok", 1));
-    assert!(bench.on(answer).is_empty());
+    bench.wrote(rpc);
+    assert_eq!(replies(&bench.said(rpc)), reply(1, "ok", 1));
+    assert!(bench.said(rpc).is_empty());
     assert_eq!(bench.gate.counters().repeated, 1);
     assert_eq!(bench.gate.wake_at(), None);
 }
@@ -110,7 +130,7 @@ fn h09_verdicts_at_a_death() {
         let submit = Submit { retry: *retry, attempts_before: *before, ..call(7, params) };
         let rpc = written(&bench.on(Event::Submit(submit)))[0];
         if *was_written {
-            bench.on(Event::Written { rpc });
+            bench.wrote(rpc);
         }
         let effects = bench.on(Event::Died { generation: 1 });
         match expected {
@@ -131,7 +151,7 @@ fn two_deaths_are_poison() {
     bench.submit(1, PARAMS_ECHO);
     for generation in 1..=2 {
         let rpc = written(&bench.open(generation))[0];
-        bench.on(Event::Written { rpc });
+        bench.wrote(rpc);
         bench.on(Event::Died { generation });
     }
     assert_eq!(replies(&bench.effects), reply(1, "poison", 2));
@@ -147,12 +167,9 @@ fn what_goes_back_keeps_its_place_in_front() {
     bench.submit(3, PARAMS_ECHO);
     let effects = bench.open(2);
     for rpc in written(&effects) {
-        bench.on(Event::Written { rpc });
+        bench.wrote(rpc);
     }
-    let order: Vec<u64> = written(&effects)
-        .into_iter()
-        .map(|rpc| replies(&bench.on(Event::Answered { rpc, answer: Answer::Result(Bytes::new()) }))[0].0)
-        .collect();
+    let order: Vec<u64> = written(&effects).into_iter().map(|rpc| replies(&bench.said(rpc))[0].0).collect();
     assert_eq!(order, [1, 2, 3]);
 }
 
@@ -203,12 +220,12 @@ fn a_time_out_tells_the_server_and_frees_the_place() {
     let mut bench = Bench::new();
     bench.open(1);
     let rpc = written(&bench.submit(1, PARAMS_ECHO))[0];
-    bench.on(Event::Written { rpc });
+    bench.wrote(rpc);
     let effects = bench.after(60 * SECOND);
     assert!(matches!(effects[0], Effect::Revoke { rpc: revoked, .. } if revoked == rpc));
     assert_eq!(replies(&effects), reply(1, "timeout", 1));
-    assert!(bench.on(Event::Answered { rpc, answer: Answer::Result(Bytes::new()) }).is_empty());
-    assert!(bench.on(Event::Answered { rpc: 5, answer: Answer::Result(Bytes::new()) }).is_empty());
+    assert!(bench.said(rpc).is_empty());
+    assert!(bench.said(5).is_empty());
     assert_eq!(bench.gate.counters(), Counters { late: 1, foreign: 1, ..Counters::default() });
 }
 
@@ -248,7 +265,7 @@ fn draining_lets_the_process_finish_and_says_when_it_did() {
     let rpc = written(&bench.submit(1, PARAMS_COUNT))[0];
     assert!(bench.on(Event::Drain).is_empty());
     assert_eq!(replies(&bench.submit(2, PARAMS_ECHO)), reply(2, "draining", 0));
-    let effects = bench.on(Event::Answered { rpc, answer: Answer::Result(Bytes::new()) });
+    let effects = bench.said(rpc);
     assert_eq!(replies(&effects), reply(1, "ok", 1));
     assert_eq!(effects.last(), Some(&Effect::Idle));
 }
@@ -264,9 +281,9 @@ fn a_duplicate_id_is_counted_and_not_answered_twice() {
 
 #[derive(Debug, Clone)]
 enum Step {
-    Submit { repeatable: bool, retry: bool, timeout: u64 },
+    Submit { repeatable: bool, retry: bool, timeout: u64, member: u8 },
     Open,
-    Die,
+    Die(usize),
     Write(usize),
     Answer(usize),
     Foreign(u64),
@@ -280,9 +297,9 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        8 => (any::<bool>(), any::<bool>(), 1_u64..90).prop_map(|(repeatable, retry, timeout)| Step::Submit { repeatable, retry, timeout }),
+        8 => (any::<bool>(), any::<bool>(), 1_u64..90, 0_u8..4).prop_map(|(repeatable, retry, timeout, member)| Step::Submit { repeatable, retry, timeout, member }),
         3 => Just(Step::Open),
-        2 => Just(Step::Die),
+        2 => (0_usize..8).prop_map(Step::Die),
         8 => (0_usize..64).prop_map(Step::Write),
         6 => (0_usize..64).prop_map(Step::Answer),
         1 => (0_u64..u64::MAX).prop_map(Step::Foreign),
@@ -303,24 +320,33 @@ struct Model {
     /// Request id → (call, written)
     sent: HashMap<u64, (u64, bool)>,
     writes: HashMap<u64, u32>,
-    order: Vec<u64>,
+    /// Requests before each process that lives.
+    alive: Vec<(u64, Vec<u64>)>,
 }
 
 impl Model {
     fn take(&mut self, effects: &[Effect]) {
         for effect in effects {
             match effect {
-                Effect::Write { rpc, params, .. } => {
+                Effect::Write { generation, rpc, params, .. } => {
                     let id: u64 =
                         serde_json::from_slice::<serde_json::Value>(params).unwrap()["arguments"].as_u64().unwrap();
                     assert!(self.sent.insert(*rpc, (id, false)).is_none(), "a request id was used twice");
                     assert!(!self.answers.contains_key(&id), "written after it was answered");
-                    self.order.push(*rpc);
+                    let (_, requests) = self.alive.iter_mut().find(|(alive, _)| alive == generation).expect("it lives");
+                    requests.push(*rpc);
                 }
                 Effect::Reply { origin, .. } => *self.answers.entry(origin.id).or_default() += 1,
-                Effect::Revoke { .. } | Effect::Idle => {}
+                Effect::Revoke { .. } | Effect::Progress { .. } | Effect::Say(_) | Effect::Idle => {}
             }
         }
+    }
+
+    /// Some request, and the process that has it.
+    fn some(&self, n: usize) -> Option<(u64, u64)> {
+        let all: Vec<_> =
+            self.alive.iter().flat_map(|(generation, rpcs)| rpcs.iter().map(|rpc| (*generation, *rpc))).collect();
+        (!all.is_empty()).then(|| all[n % all.len()])
     }
 
     fn write(&mut self, rpc: u64) {
@@ -339,42 +365,58 @@ proptest! {
         let mut bench = Bench::new();
         let mut model = Model::default();
         let mut generation = 0;
-        let mut alive: Vec<u64> = Vec::new();
         for step in steps {
             let effects = match step {
-                Step::Submit { repeatable, retry, timeout } => {
+                Step::Submit { repeatable, retry, timeout, member } => {
                     let id = model.submitted.len() as u64;
                     model.submitted.push((repeatable, retry));
                     let name = if repeatable { "echo" } else { "count" };
                     let params = Bytes::from(format!(r#"{{"name":"{name}","arguments":{id}}}"#));
-                    bench.on(Event::Submit(Submit { params, retry, timeout: Duration::from_secs(timeout), ..call(id, b"") }))
+                    let member = (member > 0).then(|| Arc::from(member.to_string()));
+                    let timeout = Duration::from_secs(timeout);
+                    bench.on(Event::Submit(Submit { params, retry, timeout, member, ..call(id, b"") }))
                 }
-                Step::Open => { generation += 1; alive.clear(); bench.on(Event::Died { generation: generation - 1 }).into_iter().chain(bench.open(generation)).collect() }
-                Step::Die => { alive.clear(); bench.on(Event::Died { generation }) }
-                Step::Write(n) if !alive.is_empty() => {
-                    let rpc = alive[n % alive.len()];
-                    model.write(rpc);
-                    bench.on(Event::Written { rpc })
+                Step::Open => {
+                    generation += 1;
+                    model.alive.push((generation, Vec::new()));
+                    bench.open(generation)
                 }
-                Step::Answer(n) if !alive.is_empty() => {
-                    let rpc = alive[n % alive.len()];
-                    model.write(rpc);
-                    bench.on(Event::Answered { rpc, answer: Answer::Result(Bytes::new()) })
+                Step::Die(n) if !model.alive.is_empty() => {
+                    let (generation, _) = model.alive.remove(n % model.alive.len());
+                    bench.on(Event::Died { generation })
                 }
-                Step::Foreign(rpc) => if alive.contains(&rpc) { vec![] } else { bench.on(Event::Answered { rpc: rpc % FIRST_CALL_ID, answer: Answer::Result(Bytes::new()) }) },
+                Step::Write(n) => match model.some(n) {
+                    Some((generation, rpc)) => {
+                        model.write(rpc);
+                        bench.on(Event::Written { generation, rpc })
+                    }
+                    None => vec![],
+                },
+                Step::Answer(n) => match model.some(n) {
+                    Some((generation, rpc)) => {
+                        model.write(rpc);
+                        bench.said_by(generation, rpc)
+                    }
+                    None => vec![],
+                },
+                Step::Foreign(rpc) => bench.said_by(generation + 1, rpc),
                 Step::Cancel(n) if !model.submitted.is_empty() => {
                     let id = (n % model.submitted.len()) as u64;
                     bench.on(Event::Cancel { origin: Origin { session: 1, id }, reason: None })
                 }
                 Step::Pass(seconds) => bench.after(Duration::from_secs(seconds)),
                 Step::Drain => bench.on(Event::Drain),
-                Step::Close => { alive.clear(); bench.on(Event::Closed { state: "crashed", reason: String::new() }) }
+                Step::Close => {
+                    model.alive.clear();
+                    bench.on(Event::Closed { state: "crashed", reason: String::new() })
+                }
                 Step::Reopen => bench.on(Event::Waiting { state: "restarting" }),
                 Step::Session => bench.on(Event::SessionGone { session: 1 }),
-                Step::Write(_) | Step::Answer(_) | Step::Cancel(_) => vec![],
+                Step::Die(_) | Step::Cancel(_) => vec![],
             };
             model.take(&effects);
-            alive.append(&mut model.order);
+            let mine = |member: &Member| bench.gate.share(member).in_flight <= MEMBER_IN_FLIGHT_MAX;
+            prop_assert!(bench.gate.shares.keys().all(|member| member.is_none() || mine(member)));
             prop_assert!(bench.gate.in_flight() <= IN_FLIGHT_MAX);
             prop_assert!(bench.gate.waiting() <= WAITING_MAX + IN_FLIGHT_MAX);
             prop_assert!(bench.gate.wake_at().is_none_or(|at| at > bench.now || bench.gate.in_flight() + bench.gate.waiting() > 0));
@@ -388,6 +430,6 @@ proptest! {
             prop_assert!(writes <= if *repeatable && *retry { 2 } else { 1 }, "call {} was written {} times", id, writes);
         }
         prop_assert_eq!((bench.gate.in_flight(), bench.gate.waiting(), bench.gate.wake_at()), (0, 0, None));
-        prop_assert_eq!(bench.gate.held_bytes, 0);
+        prop_assert_eq!((bench.gate.held_bytes, bench.gate.shares.len()), (0, 0));
     }
 }

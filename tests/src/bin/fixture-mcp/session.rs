@@ -54,11 +54,13 @@ pub(crate) struct Session {
     changed: bool,
     /// What our own requests were answered.
     answers: Vec<Value>,
+    /// The requests that were given up.
+    cancelled: Vec<Value>,
 }
 
 impl Session {
     pub(crate) fn new(options: Options) -> Self {
-        Self { options, ready: false, calls: 0, changed: false, answers: Vec::new() }
+        Self { options, ready: false, calls: 0, changed: false, answers: Vec::new(), cancelled: Vec::new() }
     }
 
     /// Takes one line of input.
@@ -69,7 +71,7 @@ impl Session {
         let params = message.params.unwrap_or(Value::Null);
         match (message.method, message.id) {
             (Some(method), Some(id)) => self.request(id.get(), &method, &params),
-            (Some(method), None) => self.notification(&method),
+            (Some(method), None) => self.notification(&method, &params),
             (None, id) => {
                 let id = id.and_then(|id| serde_json::from_str::<Value>(id.get()).ok());
                 self.answers.push(json!({ "id": id, "result": message.result, "error": message.error }));
@@ -117,7 +119,10 @@ impl Session {
         effects
     }
 
-    fn notification(&mut self, method: &str) -> Vec<Effect> {
+    fn notification(&mut self, method: &str, params: &Value) -> Vec<Effect> {
+        if method == "notifications/cancelled" {
+            self.cancelled.push(params.clone());
+        }
         if method != "notifications/initialized" || self.ready {
             return Vec::new();
         }
@@ -132,6 +137,7 @@ impl Session {
                 (json!("own-ping"), "ping", json!({})),
                 (json!(1), "sampling/createMessage", sampling),
                 (json!("own-roots"), "roots/list", json!({})),
+                (json!("own-question"), "elicitation/create", json!({ "message": "?", "requestedSchema": {} })),
             ] {
                 effects.push(send(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })));
             }
@@ -172,18 +178,26 @@ impl Session {
         }
         let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
         let arguments = params.get("arguments").unwrap_or(&Value::Null);
-        let answer = match tools::call(name, arguments, self.options.count_file.as_deref(), &self.answers) {
+        let seen = tools::Seen { answers: &self.answers, cancelled: &self.cancelled };
+        let mut effects = Vec::new();
+        let answer = match tools::call(name, arguments, self.options.count_file.as_deref(), seen) {
             Outcome::Text(text) => success(id, &content(&text, false)),
+            Outcome::Result(result) => success(id, &result),
             Outcome::Failed(text) => success(id, &content(&text, true)),
             Outcome::Error { code, message, data } => failure(id, code, &message, data),
             Outcome::Later { after_ms, text } => {
+                Effect::SendLater { after_ms, line: line(id, "result", &content(&text, false)) }
+            }
+            Outcome::Steps { steps, after_ms, text } => {
+                effects.extend(steps_of(params, steps));
                 Effect::SendLater { after_ms, line: line(id, "result", &content(&text, false)) }
             }
             Outcome::Crash => {
                 return vec![Effect::DieAfter { after_ms: 0, code: 1 }];
             }
         };
-        self.surrounded(answer)
+        effects.extend(self.surrounded(answer));
+        effects
     }
 
     /// An answer among those that should not be there.
@@ -201,6 +215,17 @@ impl Session {
         effects.extend(again);
         effects
     }
+}
+
+/// So many words about a call's progress, if whoever called wants to know.
+fn steps_of(params: &Value, steps: u64) -> Vec<Effect> {
+    let Some(token) = params.pointer("/_meta/progressToken") else { return Vec::new() };
+    let word = |step| {
+        let params =
+            json!({ "progressToken": token, "progress": step, "total": steps, "message": format!("step {step}") });
+        send(&json!({ "jsonrpc": "2.0", "method": "notifications/progress", "params": params }))
+    };
+    (1..=steps).map(word).collect()
 }
 
 fn content(text: &str, failed: bool) -> Value {

@@ -10,6 +10,8 @@ use crate::orphan;
 
 /// `big` gives no more than this.
 const MAX_BIG_BYTES: u64 = 256 * 1024 * 1024;
+/// `steps` takes no more than these.
+const MAX_STEPS: u64 = 10_000;
 /// `slow` takes no longer than this.
 const MAX_SLOW_MS: u64 = 3_600_000;
 
@@ -18,14 +20,27 @@ const MAX_SLOW_MS: u64 = 3_600_000;
 pub(crate) enum Outcome {
     /// A result with this text.
     Text(String),
+    /// This very result.
+    Result(Value),
     /// A result that says it failed.
     Failed(String),
     /// A JSON-RPC error.
     Error { code: i64, message: String, data: Option<Value> },
     /// A result, but not yet.
     Later { after_ms: u64, text: String },
+    /// Words about its progress at once, and then a result, but not yet.
+    Steps { steps: u64, after_ms: u64, text: String },
     /// No answer: the process is gone.
     Crash,
+}
+
+/// What the connection has seen so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Seen<'a> {
+    /// What its own requests were answered.
+    pub(crate) answers: &'a [Value],
+    /// What was given up.
+    pub(crate) cancelled: &'a [Value],
 }
 
 /// Every tool, in the order it is listed. `changed` adds the one that appears later.
@@ -44,6 +59,9 @@ pub(crate) fn list(changed: bool) -> Vec<Value> {
         tool("env", "Shows its environment", &text("name"), &[], &reads),
         tool("pid", "Shows its own process id", &none(), &[], &reads),
         tool("answers", "Shows what its own requests were answered", &none(), &[], &reads),
+        tool("cancelled", "Shows which requests were given up", &none(), &[], &reads),
+        tool("steps", "Tells of its progress in so many steps, and takes its time", &count("steps"), &["steps"], &acts),
+        tool("rich", "Gives content of every kind", &none(), &[], &reads),
         tool("fail", "Fails as a tool does", &none(), &[], &reads),
         tool("rpcerror", "Fails as a request does", &none(), &[], &reads),
         tool("crash", "Exits without an answer", &none(), &[], &acts),
@@ -64,8 +82,8 @@ fn tool(name: &str, description: &str, properties: &Value, required: &[&str], hi
     })
 }
 
-/// Calls a tool. `count_file` and `answers` are what `count` and `answers` need.
-pub(crate) fn call(name: &str, arguments: &Value, count_file: Option<&str>, answers: &[Value]) -> Outcome {
+/// Calls a tool. `count_file` is what `count` needs, `seen` what some tools show.
+pub(crate) fn call(name: &str, arguments: &Value, count_file: Option<&str>, seen: Seen<'_>) -> Outcome {
     let text = |key: &str| arguments.get(key).and_then(Value::as_str);
     let number = |key: &str| arguments.get(key).and_then(Value::as_u64);
     match name {
@@ -84,7 +102,17 @@ pub(crate) fn call(name: &str, arguments: &Value, count_file: Option<&str>, answ
         ),
         "env" => Outcome::Text(environment(text("name")).to_string()),
         "pid" => Outcome::Text(std::process::id().to_string()),
-        "answers" => Outcome::Text(json!(answers).to_string()),
+        "answers" => Outcome::Text(json!(seen.answers).to_string()),
+        "cancelled" => Outcome::Text(json!(seen.cancelled).to_string()),
+        "steps" => number("steps").map_or_else(
+            || missing("steps"),
+            |steps| Outcome::Steps {
+                steps: steps.min(MAX_STEPS),
+                after_ms: number("ms").unwrap_or(0).min(MAX_SLOW_MS),
+                text: format!("{steps} steps"),
+            },
+        ),
+        "rich" => Outcome::Result(rich()),
         "fail" => Outcome::Failed("this tool always fails".to_owned()),
         "rpcerror" => Outcome::Error {
             code: -32602,
@@ -99,6 +127,21 @@ pub(crate) fn call(name: &str, arguments: &Value, count_file: Option<&str>, answ
         "later" => Outcome::Text("here now".to_owned()),
         _ => Outcome::Error { code: -32602, message: format!("unknown tool: {name}"), data: None },
     }
+}
+
+/// Text, an image, a resource, structured content, and members that no protocol names.
+fn rich() -> Value {
+    json!({
+        "content": [
+            { "type": "text", "text": "words", "annotations": { "audience": ["user"], "priority": 0.5 } },
+            { "type": "image", "data": "iVBORw0KGgo=", "mimeType": "image/png" },
+            { "type": "resource", "resource": { "uri": "mem://1", "mimeType": "text/plain", "text": "inside" } },
+        ],
+        "structuredContent": { "n": 1.5, "nested": { "list": [1, null, "x"] } },
+        "isError": true,
+        "_meta": { "vendor/own": [true] },
+        "ofTomorrow": {},
+    })
 }
 
 fn missing(argument: &str) -> Outcome {
@@ -142,7 +185,7 @@ mod tests {
     use super::*;
 
     fn plain(name: &str, arguments: &Value) -> Outcome {
-        call(name, arguments, None, &[])
+        call(name, arguments, None, Seen::default())
     }
 
     #[test]
@@ -150,7 +193,7 @@ mod tests {
         for tool in list(true) {
             let name = tool["name"].as_str().unwrap();
             if !matches!(name, "orphan" | "crash") {
-                let outcome = plain(name, &json!({ "text": "t", "ms": 1, "bytes": 2, "token": "x" }));
+                let outcome = plain(name, &json!({ "text": "t", "ms": 1, "bytes": 2, "token": "x", "steps": 1 }));
                 let unknown = matches!(&outcome, Outcome::Error { message, .. } if message.contains("unknown"));
                 assert!(!unknown, "{name}: {outcome:?}");
             }
@@ -173,12 +216,12 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let file = root.path().join("count");
         let file = file.to_str().unwrap();
-        let once = || call("count", &json!({}), Some(file), &[]);
+        let once = || call("count", &json!({}), Some(file), Seen::default());
         assert_eq!(once(), Outcome::Text("1".to_owned()));
         assert_eq!(once(), Outcome::Text("2".to_owned()));
         let lines = std::fs::read_to_string(file).unwrap();
         assert_eq!(lines.lines().count(), 2);
-        let nowhere = call("count", &json!({}), Some("/no/such/directory/count"), &[]);
+        let nowhere = call("count", &json!({}), Some("/no/such/directory/count"), Seen::default());
         assert!(matches!(nowhere, Outcome::Failed(_)), "{nowhere:?}");
     }
 }
