@@ -288,3 +288,62 @@ async fn h50_a_session_has_so_many_requests_under_way_and_the_others_do_not_noti
     link.send(Header::LogsResult { cmd, lines: Vec::new(), lost: false }, "");
     assert_eq!(client.answer(&asked).await["type"], "mcp_logs_result");
 }
+
+#[tokio::test]
+async fn h18_another_source_forgets_the_one_before_completely() {
+    let (_broker, _runner, link, mut client) = world().await;
+    let config = json!({
+        "env": { "OLD": "secret" }, "memory_mb": 64,
+        "policy": { "retry": "never", "instances": 3, "exclusive": false, "concurrency": 7 },
+    });
+    let old = deploy_with("one", json!({ "args": ["--old"], "config": config }));
+    up(&mut client, &link, old, vec![tool("old", json!({}))]).await;
+    let new = json!({ "type": "mcp_deploy", "server_name": "one", "source": { "type": "uvx", "package": "q" } });
+    let request = client.request(new).await;
+    let Load { cmd, spec, .. } = link.load().await;
+    assert_eq!(spec.source.kind(), "uvx");
+    assert_eq!((spec.args.len(), spec.env.len(), spec.version), (0, 0, None));
+    assert_eq!((spec.policy, spec.limits), (Default::default(), Default::default()));
+    link.done(cmd, Outcome::Ok);
+    let mut running = report("one", &spec.deployment, ServiceState::Running);
+    running.tools = Some(vec![tool("new", json!({}))]);
+    link.report(false, vec![running]);
+    assert_eq!(client.outcome(&request).await["tools"][0]["name"], "new");
+    let (cmd, _) = link.unload().await;
+    link.done(cmd, Outcome::Ok);
+    let schema = client.ask(json!({ "type": "mcp_schema", "server_name": "one" })).await;
+    assert_eq!((&schema["tools"][0]["name"], schema["tools"].as_array().unwrap().len()), (&json!("new"), 1));
+}
+
+#[tokio::test]
+async fn h14_an_exclusive_update_stops_the_old_one_first_and_a_failure_brings_it_back() {
+    let (_broker, _runner, link, mut client) = world().await;
+    let exclusive = || deploy_with("one", json!({ "config": { "policy": { "exclusive": true } } }));
+    let first = up(&mut client, &link, exclusive(), vec![tool("t", json!({}))]).await;
+    let request = client.request(exclusive()).await;
+    let (cmd, unloaded) = link.unload().await;
+    assert_eq!(unloaded, first, "it makes way before anything else is asked of the runner");
+    // What a runner says while it does: the end of the old one is not an end for good.
+    link.report(false, vec![report("one", &first, ServiceState::Stopped)]);
+    link.done(cmd, Outcome::Ok);
+    let Load { cmd, spec, .. } = link.load().await;
+    assert_ne!(spec.deployment, first);
+    listed_as(&mut client, "one", "queued").await;
+    // Calls wait for whichever comes up.
+    let asked = client.request(call("one", "t")).await;
+    link.done(cmd, Outcome::Ok);
+    let mut failed = report("one", &spec.deployment, ServiceState::Failed);
+    failed.failure = Some(Failure { reason: "exit code 3".to_owned(), log: Vec::new() });
+    link.report(false, vec![failed]);
+    assert_eq!(client.outcome(&request).await["status"], "failed");
+    let (cmd, unloaded) = link.unload().await;
+    assert_eq!(unloaded, spec.deployment);
+    link.done(cmd, Outcome::Ok);
+    assert_eq!(link.bring_up(vec![tool("t", json!({}))]).await, first);
+    let (header, _) = link.call().await;
+    assert_eq!(header.deployment, first);
+    link.reply(header.id, "as before");
+    assert!(client.answer(&asked).await["result"].is_object());
+    let entry = listed_as(&mut client, "one", "running").await;
+    assert!(entry["cause"].as_str().unwrap().contains("its update failed: exit code 3"), "{entry}");
+}

@@ -246,3 +246,18 @@ async fn h16_the_log_holds_the_last_lines_and_not_the_first() {
     let logs = tokio::time::timeout(SOON, all_said).await.expect("its last line is not in the log");
     assert_eq!((logs.len(), logs[0].as_str()), (1_000, "501"));
 }
+
+#[tokio::test]
+async fn h46_a_line_of_100_mb_costs_the_runner_no_such_memory() {
+    const BYTES: u64 = 100_000_000;
+    let runner = Runner::start(&[]).await;
+    let mut broker = runner.broker(1).await;
+    let spec = spec("endless", &["--long-line", &BYTES.to_string()]);
+    broker.run(&spec).await;
+    assert_eq!(broker.text(&spec, "echo", json!({ "text": "after it" })).await, "after it");
+    let logs = broker.logs("endless").await.join("\n");
+    assert!(logs.contains("a line of 100000000 bytes is longer than"), "{logs}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", runner.child.id().unwrap())).unwrap();
+    let most = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")).unwrap();
+    assert!(most.parse::<u64>().unwrap() * 1_024 < BYTES, "{most} kB at most");
+}

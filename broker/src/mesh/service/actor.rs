@@ -191,6 +191,8 @@ impl ServiceActor {
             self.judged(&deployment, verdict, ctx);
         }
         self.forget_unwanted();
+        // Of the deployments that are wanted: others are forgotten by now.
+        self.state.set_exclusive(self.specs.values().any(|spec| spec.policy.exclusive));
         self.show(ctx);
         if let Some(step) = self.state.next_step() {
             self.carry_out(step, ctx);

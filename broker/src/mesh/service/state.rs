@@ -16,6 +16,9 @@
 //! What replaced another one is on trial for a while: when it dies then, the one before it comes back, once.
 //!
 //! `failed` and `crashed` count as agreement: the runner did what it could, a person decides.
+//!
+//! Of an exclusive service nothing is loaded while the runner holds another deployment of it: the active one makes way for
+//! the pending one, and is loaded again if that fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -125,6 +128,12 @@ pub struct State {
     /// The pending one is an earlier one that comes back.
     returns: bool,
     trial: Option<Trial>,
+    /// Whether no two deployments may run at a time.
+    exclusive: bool,
+    /// The active deployment, while it is down for the pending one.
+    made_way: Option<Deployment>,
+    /// Why the last update of an exclusive service came to nothing.
+    mishap: Option<String>,
 }
 
 /// A deployment that has replaced another one a moment ago.
@@ -146,6 +155,11 @@ impl State {
     #[must_use]
     pub fn resting(self, stopped: bool) -> Self {
         Self { stopped, ..self }
+    }
+
+    /// Says whether no two deployments may run at a time, as the policies of those that are wanted have it.
+    pub fn set_exclusive(&mut self, exclusive: bool) {
+        self.exclusive = exclusive;
     }
 
     /// Takes an event in; returns the verdicts it brings.
@@ -175,6 +189,7 @@ impl State {
             self.pending = Some(id);
         } else {
             (self.active, self.pending) = (Some(id), None);
+            self.made_way = None;
         }
         verdicts
     }
@@ -183,6 +198,7 @@ impl State {
     fn takes_over(&mut self, id: &Deployment) -> Vec<(Deployment, Verdict)> {
         let earlier = std::mem::replace(&mut self.unsettled, vec![id.clone()]);
         (self.removed, self.stopped, self.stopping, self.returns, self.trial) = (false, false, false, false, None);
+        self.mishap = None;
         let replaced = |id| (id, Verdict::Failed(plain("a later deploy took its place")));
         earlier.into_iter().map(replaced).collect()
     }
@@ -200,6 +216,7 @@ impl State {
     fn stopped(&mut self) -> Vec<(Deployment, Verdict)> {
         (self.stopped, self.stopping, self.returns) = (true, true, false);
         (self.pending, self.trial) = (None, None);
+        (self.made_way, self.mishap) = (None, None);
         self.again.clear();
         let meanwhile = |id| (id, Verdict::Failed(plain("the service was stopped meanwhile")));
         let mut verdicts: Vec<_> = std::mem::take(&mut self.unsettled).into_iter().map(meanwhile).collect();
@@ -242,13 +259,25 @@ impl State {
     /// to keep: then the new one is the service, and is shown as it comes up or fails.
     #[must_use]
     pub fn keeps_active(&self) -> bool {
-        !self.stopped && self.active.as_ref().is_some_and(|active| self.runs(active))
+        !self.stopped && self.active.as_ref().is_some_and(|active| self.runs(active) || self.has_made_way(active))
+    }
+
+    fn has_made_way(&self, id: &str) -> bool {
+        self.made_way.as_deref() == Some(id)
+    }
+
+    /// The pending deployment will not run.
+    fn give_up_pending(&mut self, id: &str, failure: &Failure) {
+        if self.pending.take_if(|pending| pending == id).is_some() && self.made_way.is_some() {
+            self.mishap = Some(failure.reason.clone());
+        }
     }
 
     fn removed(&mut self) -> Vec<(Deployment, Verdict)> {
         (self.removed, self.stopped, self.stopping, self.trial) = (true, false, false, None);
         (self.active, self.pending) = (None, None);
         self.again.clear();
+        (self.made_way, self.mishap) = (None, None);
         let mut verdicts = Vec::new();
         for id in std::mem::take(&mut self.unsettled) {
             verdicts.push((id, Verdict::Failed(plain("the service was undeployed meanwhile"))));
@@ -267,6 +296,10 @@ impl State {
                 continue;
             }
             if actual.state.is_final() {
+                // It was stopped to make way, which is not its end.
+                if self.made_way.as_ref() == Some(id) {
+                    continue;
+                }
                 self.over.insert(id.clone(), actual.clone());
             } else {
                 // Somebody set it going again.
@@ -283,7 +316,7 @@ impl State {
             match actual.state {
                 ServiceState::Failed | ServiceState::Crashed | ServiceState::Stopped => {
                     let failure = actual.failure.clone().unwrap_or_else(|| plain(&actual.cause));
-                    self.pending.take_if(|pending| *pending == id);
+                    self.give_up_pending(&id, &failure);
                     self.settle(&mut verdicts, id, Verdict::Failed(failure));
                 }
                 ServiceState::Running if self.active.as_ref() == Some(&id) => {
@@ -334,6 +367,7 @@ impl State {
                 let returned = std::mem::take(&mut self.returns);
                 let before = before.filter(|before| !returned && !self.over.contains_key(before));
                 self.trial = before.map(|before| Trial { of: id.clone(), before });
+                self.made_way = None;
                 self.settle(&mut verdicts, id.clone(), Verdict::Running);
             }
             Step::Unload(id) => {
@@ -347,6 +381,7 @@ impl State {
                     self.actual.insert(id.clone(), accepted());
                     self.accepted.insert(id.clone());
                 }
+                self.made_way.take_if(|way| way == id);
             }
             Step::Commit(_) | Step::Gone => {}
         }
@@ -360,7 +395,7 @@ impl State {
             let failure = plain(&words);
             let actual = Actual { state: ServiceState::Failed, cause: words, failure: Some(failure.clone()) };
             self.over.insert(id.clone(), actual);
-            self.pending.take_if(|pending| pending == id);
+            self.give_up_pending(id, &failure);
             self.settle(&mut verdicts, id.clone(), Verdict::Failed(failure));
         }
         verdicts
@@ -385,6 +420,14 @@ impl State {
             return None;
         }
         let step = self.decide()?;
+        if let Step::Unload(id) = &step
+            && self.pending.is_some()
+            && self.active.as_ref() == Some(id)
+            && !self.again.contains(id)
+            && !self.over.contains_key(id)
+        {
+            self.made_way = Some(id.clone());
+        }
         self.under_way = Some(step.clone());
         Some(step)
     }
@@ -401,13 +444,28 @@ impl State {
         if let Some(id) = self.again.iter().find(|id| self.actual.contains_key(*id)) {
             return Some(Step::Unload(id.clone()));
         }
-        if let Some(id) = self.wanted().find(|id| !self.actual.contains_key(*id) && !self.over.contains_key(*id)) {
+        if let Some(id) = self.in_the_way() {
+            return Some(Step::Unload(id.clone()));
+        }
+        if let Some(id) = self.to_run().find(|id| !self.actual.contains_key(*id) && !self.over.contains_key(*id)) {
             return Some(Step::Load(id.clone()));
         }
         if let Some(id) = self.actual.keys().find(|id| !self.wanted().any(|wanted| wanted == *id)) {
             return Some(Step::Unload(id.clone()));
         }
         self.removed.then_some(Step::Gone)
+    }
+
+    /// What is to be on the runner now.
+    fn to_run(&self) -> impl Iterator<Item = &Deployment> {
+        let only = if self.exclusive { self.pending.as_ref().or(self.active.as_ref()) } else { None };
+        self.wanted().filter(move |id| only.is_none_or(|only| only == *id))
+    }
+
+    /// What has to be gone from the runner before an exclusive service is loaded.
+    fn in_the_way(&self) -> Option<&Deployment> {
+        let next = self.to_run().next().filter(|_| self.exclusive)?;
+        self.actual.keys().find(|id| *id != next)
     }
 
     fn wanted(&self) -> impl Iterator<Item = &Deployment> {
@@ -459,9 +517,18 @@ impl State {
         if self.again.contains(active) {
             return (ServiceState::Restarting, "restarted by hand".to_owned());
         }
-        match self.actual_of(active) {
+        let (state, cause) = match self.actual_of(active) {
+            // Stopped in order, and whatever the runner says of that: its calls wait for what comes after it.
+            _ if self.has_made_way(active) && self.pending.is_some() => {
+                (ServiceState::Queued, "stopped while its update comes up, since it is exclusive".to_owned())
+            }
+            _ if self.has_made_way(active) => (ServiceState::Queued, "waits for its runner".to_owned()),
             Some(actual) => (actual.state, actual.cause.clone()),
             None => (ServiceState::Queued, "waits for its runner".to_owned()),
+        };
+        match &self.mishap {
+            Some(reason) => (state, format!("{cause}; as before, since its update failed: {reason}")),
+            None => (state, cause),
         }
     }
 
@@ -522,3 +589,7 @@ fn plain(reason: &str) -> Failure {
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "exclusive_tests.rs"]
+mod exclusive_tests;

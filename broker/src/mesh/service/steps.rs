@@ -16,7 +16,7 @@ use crate::store::{StoreError, UtcMs};
 const TRY_AGAIN: Duration = Duration::from_millis(500);
 
 /// Refusals of a runner that pass by themselves.
-const PASSING: [&str; 2] = ["leaving", "not_running"];
+const PASSING: [&str; 3] = ["leaving", "not_running", "exclusive"];
 
 impl ServiceActor {
     pub(super) fn carry_out(&mut self, step: Step, ctx: &mut Context<Self>) {
