@@ -140,6 +140,32 @@ fn a_deploy_says_everything_it_was_told() {
         "500ms",
         "--retry",
         "never",
+        "--strategy",
+        "rest_for_one",
+        "--instances",
+        "3",
+        "--call-timeout",
+        "30s",
+        "--stop-timeout",
+        "1s",
+        "--build-timeout",
+        "5m",
+        "--concurrency",
+        "16",
+        "--circuit-timeouts",
+        "3",
+        "--health-idle",
+        "10s",
+        "--health-timeout",
+        "2s",
+        "--health-misses",
+        "2",
+        "--backoff",
+        "100ms",
+        "--backoff-max",
+        "8s",
+        "--stable",
+        "20s",
         "--memory-mb",
         "64",
         "--command",
@@ -156,7 +182,11 @@ fn a_deploy_says_everything_it_was_told() {
             "source": {"type": "command", "argv": ["/bin/server", "--flag", "a b"]},
             "config": {
                 "env": {"A": "1", "B": "x=y"}, "memory_mb": 64,
-                "policy": {"restart": "transient", "max_restarts": 3, "within_ms": 120_000, "start_timeout_ms": 500, "retry": "never"},
+                "policy": {"restart": "transient", "max_restarts": 3, "within_ms": 120_000, "start_timeout_ms": 500, "retry": "never",
+                    "strategy": "rest_for_one", "instances": 3, "call_timeout_ms": 30_000, "stop_timeout_ms": 1_000,
+                    "build_timeout_ms": 300_000, "concurrency": 16, "circuit_timeouts": 3, "health_idle_ms": 10_000,
+                    "health_timeout_ms": 2_000, "health_misses": 2, "backoff_first_ms": 100, "backoff_max_ms": 8_000,
+                    "stable_ms": 20_000},
             },
         })
     );
@@ -164,8 +194,26 @@ fn a_deploy_says_everything_it_was_told() {
         .run(&["deploy", "time", "--npx", "p@1", "--arg", "--local-timezone", "--arg", "UTC"])
         .exits(0);
     let npx = broker.next("mcp_deploy");
+    assert!(npx["config"].get("policy").is_none(), "nothing was asked for: {npx}");
     assert_eq!(npx["source"], json!({"type": "npx", "package": "p@1"}));
     assert_eq!(npx["args"], json!(["--local-timezone", "UTC"]));
+    Home::of(&broker.url).run(&["deploy", "time", "--npx", "p@1", "--exclusive"]).exits(0);
+    assert_eq!(broker.next("mcp_deploy")["config"]["policy"], json!({"exclusive": true}));
+}
+
+#[test]
+fn h45_a_policy_that_cannot_be_names_the_member_and_asks_nobody() {
+    let home = Home::of("ws://127.0.0.1:1/ws");
+    for (words, expected) in [
+        (vec!["--instances", "9"], "`policy.instances` is 9; it must be between 1 and 8"),
+        (vec!["--exclusive", "--instances", "2"], "`policy.instances` is 2; with `policy.exclusive` it must be 1"),
+        (vec!["--concurrency", "0"], "`policy.concurrency` is 0; it must be between 1 and 256"),
+        (vec!["--stop-timeout", "1h"], "`policy.stop_timeout_ms` is 3600000; it must be between 1 and 600000"),
+    ] {
+        let ran = home.run(&[vec!["deploy", "time", "--npx", "p"], words].concat());
+        let ran = ran.exits(2);
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::error::CliError;
 use crate::output::progress::Progress;
 use crate::output::table;
 use crate::text;
-use crate::wire::{self, DeployStatus, Policy, Request, Restart, Retry, Tool};
+use crate::wire::{self, DeployStatus, Policy, Request, Tool};
 
 /// How long a deploy may take unless told otherwise: the broker's own limits (20 builds in the queue, 10 minutes to
 /// build, one to start) end it earlier, with a better reason.
@@ -92,21 +92,6 @@ pub(crate) struct DeployArgs {
     /// Refuse a scope that keeps nobody out, as an open group does
     #[arg(long)]
     strict: bool,
-    /// When to start it again after it ended
-    #[arg(long, value_name = "WHEN")]
-    restart: Option<Restart>,
-    /// Give up after this many restarts within --within
-    #[arg(long, value_name = "N")]
-    max_restarts: Option<u32>,
-    /// The window of --max-restarts
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    within: Option<Duration>,
-    /// How long a start may take
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
-    start_timeout: Option<Duration>,
-    /// Whether a call may be repeated when the process dies during it
-    #[arg(long)]
-    retry: Option<Retry>,
     /// Memory limit in MiB
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     memory_mb: Option<u32>,
@@ -116,6 +101,8 @@ pub(crate) struct DeployArgs {
     /// Return as soon as the broker has taken it
     #[arg(long)]
     no_wait: bool,
+    #[command(flatten)]
+    policy: Policy,
 }
 
 /// Runs `deploy`.
@@ -148,16 +135,11 @@ fn request(mut args: DeployArgs) -> Result<wire::Deploy, CliError> {
     if args.runtime.is_some_and(|runtime| !source.runs_on(runtime)) {
         return Err(CliError::usage(format!("--runtime does not fit --{}", source.kind())));
     }
+    args.policy.check().map_err(CliError::usage)?;
     let mut config = wire::DeployConfig {
         memory_mb: args.memory_mb,
         runtime: args.runtime,
-        policy: Policy {
-            restart: args.restart,
-            max_restarts: args.max_restarts,
-            within_ms: args.within.map(values::milliseconds),
-            start_timeout_ms: args.start_timeout.map(values::milliseconds),
-            retry: args.retry,
-        },
+        policy: args.policy,
         ..wire::DeployConfig::default()
     };
     for variable in args.env {

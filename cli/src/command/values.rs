@@ -31,6 +31,11 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// The same in milliseconds.
+pub(crate) fn wire_milliseconds(text: &str) -> Result<u64, String> {
+    duration(text).map(milliseconds)
+}
+
 /// Milliseconds, for the wire. [`duration`] bounds them far below the limit.
 pub(crate) fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

@@ -5,6 +5,7 @@
 //! answers is [`Foreign`]; payloads that are passed on (arguments, results, schemas) are kept byte for byte.
 
 pub(crate) mod mesh;
+mod policy;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::text::Foreign;
+pub(crate) use policy::Policy;
 
 /// A message that gets an answer.
 pub(crate) trait Request: Serialize {
@@ -59,49 +61,6 @@ pub(crate) struct DeployConfig {
     pub(crate) runtime: Option<Runtime>,
     #[serde(skip_serializing_if = "Policy::is_default")]
     pub(crate) policy: Policy,
-}
-
-/// `mcp_deploy.config.policy`: only what was asked for, the broker knows the defaults.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Policy {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) restart: Option<Restart>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) max_restarts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) within_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) start_timeout_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) retry: Option<Retry>,
-}
-
-impl Policy {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// When a service is started again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Restart {
-    /// Whenever it ends
-    Permanent,
-    /// When it ends badly
-    Transient,
-    /// Never
-    Temporary,
-}
-
-/// Whether a call may be repeated after its process died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Retry {
-    /// Once, when the tool says that repeating is harmless
-    Auto,
-    /// Never
-    Never,
 }
 
 /// `mcp_deploy_status`; several come for one deploy.
@@ -358,8 +317,8 @@ mod tests {
             to_value(&deploy).unwrap(),
             json!({"server_name": "time", "source": {"type": "uvx", "package": "mcp-server-time"}, "config": {}})
         );
-        deploy.config.policy.restart = Some(Restart::Transient);
-        deploy.config.policy.retry = Some(Retry::Never);
+        deploy.config.policy.restart = Some(policy::Restart::Transient);
+        deploy.config.policy.retry = Some(policy::Retry::Never);
         deploy.config.memory_mb = Some(64);
         deploy.config.env.insert("K".into(), "v".into());
         assert_eq!(
