@@ -2,6 +2,7 @@
 
 mod broker;
 mod database;
+mod instances;
 mod mail;
 mod runner;
 mod service;

@@ -1,6 +1,7 @@
 //! What people do with it, and what they are told when it goes wrong.
 
 mod agreement;
+mod calls;
 mod demo;
 mod failures;
 mod git;
