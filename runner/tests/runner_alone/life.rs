@@ -245,7 +245,9 @@ async fn h05_a_hung_server_is_restarted_although_callers_keep_it_busy() {
     for (id, timeout_ms) in ids.iter_mut().zip([150, 400]) {
         *id = broker.ask_as(&spec, "count", json!({}), |call| call.timeout_ms = timeout_ms).await;
     }
+    let deadline = tokio::time::Instant::now() + super::bench::SOON;
     loop {
+        assert!(tokio::time::Instant::now() < deadline, "it still hangs");
         let ended = broker.until("an answer", |broker| ids.iter().position(|id| broker.has_reply(*id))).await;
         let reply = broker.reply(ids[ended]).await;
         if reply.0 == ReplyOutcome::Result {
