@@ -266,7 +266,7 @@ async fn h50_calls_of_one_member_have_one_key_and_it_names_nobody() {
     assert_eq!(keys[0], keys[1], "of the same member");
     assert_ne!(keys[0], keys[2], "of another");
     let id = broker.member_id(OWNER);
-    assert!(keys.iter().all(|key| key.len() == 32 && !key.contains(&id)), "{keys:?}");
+    assert!(keys.iter().all(|key| key.len() == 32 && !key.contains(id)), "{keys:?}");
 }
 
 #[tokio::test]

@@ -173,9 +173,9 @@ mod tests {
         for give_up in [true, false] {
             circuit.sent(10);
             if give_up {
-                circuit.given_up(10, later)
+                circuit.given_up(10, later);
             } else {
-                drop(circuit.timed_out(10, false, later))
+                assert!(!circuit.timed_out(10, false, later));
             }
             assert!(circuit.admits(later));
         }

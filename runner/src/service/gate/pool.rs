@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn the_least_loaded_takes_the_next_call_and_equals_take_turns() {
         let mut pool = Pool::new(2);
-        [1, 2, 3].map(|generation| pool.open(generation, none()));
+        [1, 2, 3].into_iter().for_each(|generation| pool.open(generation, none()));
         assert_eq!(given(&mut pool, 0..4), [1, 2, 3, 1]);
         pool.take_back(3, 2, Duration::ZERO);
         assert_eq!(given(&mut pool, 4..6), [3, 2]);
@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn one_whose_circuit_is_open_is_left_alone_until_it_is_tried_again() {
         let mut pool = Pool::new(1);
-        [1, 2].map(|generation| pool.open(generation, none()));
+        [1, 2].into_iter().for_each(|generation| pool.open(generation, none()));
         assert!(pool.timed_out(1, 7, true, Duration::ZERO));
         assert_eq!(given(&mut pool, 0..2), [2, 2]);
         assert!(pool.timed_out(2, 8, true, Duration::ZERO));

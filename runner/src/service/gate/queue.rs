@@ -89,7 +89,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
     use super::*;
     use proptest::prelude::*;
 
@@ -114,8 +114,8 @@ mod tests {
     fn who_may_not_is_passed_over_and_keeps_the_turn() {
         let mut queue = Queue::default();
         let (a, b) = (member("a"), member("b"));
-        [1, 2].map(|rpc| queue.push_back(&a, rpc));
-        [3, 4].map(|rpc| queue.push_back(&b, rpc));
+        [1, 2].into_iter().for_each(|rpc| queue.push_back(&a, rpc));
+        [3, 4].into_iter().for_each(|rpc| queue.push_back(&b, rpc));
         assert_eq!(queue.next(|who| *who == b), Some(3));
         assert_eq!(drained(&mut queue), [1, 4, 2]);
         assert_eq!(queue.next(|_| true), None);
@@ -125,7 +125,7 @@ mod tests {
     fn what_comes_back_is_next_and_what_is_taken_out_is_gone() {
         let mut queue = Queue::default();
         let (a, b) = (member("a"), member("b"));
-        [1, 2].map(|rpc| queue.push_back(&a, rpc));
+        [1, 2].into_iter().for_each(|rpc| queue.push_back(&a, rpc));
         queue.push_front(&b, 3);
         queue.push_front(&a, 0);
         queue.remove(&a, 1);
