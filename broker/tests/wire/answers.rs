@@ -58,6 +58,8 @@ async fn a_refused_request_names_the_request() {
         ),
         (deploy("x", &json!({ "type": "npx", "package": "--help" })), "deploy_error", "source.package"),
         (deploy("x", &json!({ "type": "zip", "file_id": "f" })), "deploy_error", "not supported"),
+        (deploy("x", &json!({ "type": "git", "url": "ext::sh -c x" })), "deploy_error", "source.url"),
+        (named(deploy("x", &npx), json!({ "runtime": "python" })), "deploy_error", "config.runtime"),
         (named(deploy("x", &npx), json!({ "cpus": 0.5 })), "deploy_error", "config.cpus"),
         (named(deploy("x", &npx), json!({ "network_allow": [] })), "deploy_error", "config.network_allow"),
         (named(deploy("x", &npx), json!({ "env": { "A=B": "v" } })), "deploy_error", "env.A"),
