@@ -204,3 +204,33 @@ async fn h50_a_member_deploys_so_often_a_minute_and_is_told_the_limit() {
     let request = other.request(deploy("theirs")).await;
     assert_eq!(other.answer(&request).await["status"], "building", "nobody else pays for it");
 }
+
+#[tokio::test]
+async fn a_deploy_names_its_runner_and_stays_there() {
+    use crate::harness::{Broker, FakeRunner};
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (FakeRunner::listen(dir.path(), "a"), FakeRunner::listen(dir.path(), "b"));
+    let sockets = [("a".to_owned(), a.socket()), ("b".to_owned(), b.socket())];
+    let broker = Broker::start_in(dir, |setup| setup.runners.extend(sockets)).await;
+    let (link_a, link_b) = (a.accept_with(Vec::new()).await, b.accept_with(Vec::new()).await);
+    let mut client = Client::join(&broker, OWNER).await;
+    for name in ["a", "b"] {
+        crate::http::eventually(&broker, &format!("/health/runners/link:{name}"), |body| body["healthy"] == true).await;
+    }
+    let on = |name: &str, runner: &str| deploy_with(name, json!({ "runner": runner }));
+    up(&mut client, &link_b, on("one", "b"), Vec::new()).await;
+    assert_eq!(listed(&mut client, "one").await["runner"], "b");
+    // Of the others it has the fewest.
+    up(&mut client, &link_a, deploy("two"), Vec::new()).await;
+    for (refused, words) in [(on("one", "a"), "stays with its runner b"), (on("three", "c"), "it has a, b")] {
+        let refused = client.ask(refused).await;
+        assert_eq!(refused["code"], "deploy_error", "{refused}");
+        assert!(refused["message"].as_str().unwrap().contains(words), "{refused}");
+    }
+    assert!(listed(&mut client, "three").await.is_null());
+    let listed = client.ask(json!({ "type": "runner_list" })).await;
+    let names: Vec<_> = listed["runners"].as_array().unwrap().iter().map(|runner| runner["name"].clone()).collect();
+    assert_eq!((names, &listed["runners"][0]["up"]), (vec![json!("a"), json!("b")], &json!(true)));
+    let mut member = Client::join(&broker, MEMBER).await;
+    assert_eq!(member.ask(json!({ "type": "runner_list" })).await["code"], "forbidden");
+}

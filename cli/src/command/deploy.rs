@@ -92,6 +92,9 @@ pub(crate) struct DeployArgs {
     /// Refuse a scope that keeps nobody out, as an open group does
     #[arg(long)]
     strict: bool,
+    /// The runner that is to hold it; without it the one with the fewest services
+    #[arg(long, value_name = "RUNNER")]
+    runner: Option<String>,
     /// Memory limit in MiB
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     memory_mb: Option<u32>,
@@ -148,7 +151,15 @@ fn request(mut args: DeployArgs) -> Result<wire::Deploy, CliError> {
         }
         config.env.insert(variable.key, variable.value);
     }
-    Ok(wire::Deploy { server_name: args.name, source, args: args.args, config, scope: args.scope, strict: args.strict })
+    Ok(wire::Deploy {
+        server_name: args.name,
+        source,
+        args: args.args,
+        config,
+        scope: args.scope,
+        strict: args.strict,
+        runner: args.runner,
+    })
 }
 
 /// Where the program comes from; clap has seen to it that it is one of these.

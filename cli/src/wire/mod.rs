@@ -42,6 +42,8 @@ pub(crate) struct Deploy {
     pub(crate) scope: Option<Scope>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) strict: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) runner: Option<String>,
 }
 
 impl Request for Deploy {
@@ -312,6 +314,7 @@ mod tests {
             config: DeployConfig::default(),
             scope: None,
             strict: false,
+            runner: None,
         };
         assert_eq!(
             to_value(&deploy).unwrap(),

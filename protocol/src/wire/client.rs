@@ -85,6 +85,8 @@ messages! {
         McpCatalog = "mcp_catalog",
         /// Call a tool.
         McpCall(McpCall<'a>) = "mcp_call",
+        /// The broker's runners (ours).
+        RunnerList = "runner_list",
         /// Let others call a server of one's own.
         McpRegister(Box<McpRegister>) = "mcp_register",
         /// Do so no more.
@@ -204,6 +206,9 @@ pub struct McpDeploy {
     /// A scope that guards nobody out is refused (ours).
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "std::ops::Not::not")]
     pub strict: bool,
+    /// The runner that is to hold it; none = the one that does, or the one with the fewest services (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<String>,
 }
 
 /// `mcp_scope`.

@@ -46,7 +46,8 @@ pub use presence::{
 };
 pub use server::{
     CallErrorCode, ErrorMessage, HelloAck, McpCallResult, McpCatalogResult, McpDeployStatus, McpEventsResult,
-    McpLogsResult, McpProgress, McpSchemaResult, McpScopeResult, ServerMessage, ServiceEventEntry,
+    McpLogsResult, McpProgress, McpSchemaResult, McpScopeResult, RunnerEntry, RunnerListResult, ServerMessage,
+    ServiceEventEntry,
 };
 pub use service::{CatalogEntry, DeployConfig, Runtime, Scope, ServiceEntry};
 

@@ -57,6 +57,8 @@ messages! {
         McpCatalogResult(McpCatalogResult) = "mcp_catalog_result",
         /// Answers `mcp_call`.
         McpCallResult(McpCallResult<'a>) = "mcp_call_result",
+        /// Answers `runner_list` (ours).
+        RunnerListResult(RunnerListResult) = "runner_list_result",
         /// Answers `mcp_register`.
         McpRegisterAck(McpRegisterAck) = "mcp_register_ack",
         /// Answers `mcp_list`.
@@ -164,6 +166,28 @@ pub struct McpLogsResult {
     /// Lines behind `after` may have been lost, since only the last ones are kept (ours).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub lost: bool,
+}
+
+/// `runner_list_result`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerListResult {
+    /// By name.
+    pub runners: Vec<RunnerEntry>,
+}
+
+/// A runner of the broker.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunnerEntry {
+    /// As a deploy names it.
+    pub name: String,
+    /// Whether it is connected.
+    pub up: bool,
+    /// How many services it holds, of all meshes; as of when it was last connected.
+    pub services: u32,
+    /// When it was last heard, milliseconds since the Unix epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_seen_ms: Option<u64>,
 }
 
 /// `mcp_events_result`.

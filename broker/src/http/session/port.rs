@@ -323,6 +323,7 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::McpSchema(wanted) => Some(Wanted::Schema(wanted)),
         ClientMessage::McpRegister(wanted) => Some(Wanted::Register(wanted)),
         ClientMessage::McpUnregister(named) => Some(Wanted::Unregister(named.server_name)),
+        ClientMessage::RunnerList => Some(Wanted::ListRunners),
         ClientMessage::McpList => Some(Wanted::ListHosted),
         ClientMessage::McpCatalog => Some(Wanted::Catalog),
         ClientMessage::ListPeers => Some(Wanted::ListPeers),

@@ -94,6 +94,8 @@ pub enum Wanted {
     Schema(McpSchema),
     /// The services it may see.
     Catalog,
+    /// The broker's runners.
+    ListRunners,
     /// Let others call a server of its own.
     Register(Box<McpRegister>),
     /// Do so no more.
@@ -426,6 +428,9 @@ impl Handler<Ask> for PeerActor {
             }
             Wanted::ListHosted => {
                 self.outlet.send(hosting::list(&self.mesh, req_id.as_deref()));
+            }
+            Wanted::ListRunners => {
+                self.outlet.send(deploy::runners(&self.mesh, &self.presence.principal(), req_id.as_deref()));
             }
             Wanted::ListPeers => self.list_peers(req_id, ctx),
             Wanted::Say { say, session, always } => self.say(say, session, always, req_id, ctx),

@@ -32,6 +32,8 @@ pub struct DeployRequest {
     pub scope: Option<Scope>,
     /// Shown to people.
     pub description: String,
+    /// The runner that is to hold it.
+    pub runner: Option<String>,
 }
 
 /// How a deploy or an undeploy is getting on.

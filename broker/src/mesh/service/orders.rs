@@ -86,9 +86,9 @@ impl ServiceActor {
     /// Writes a deployment down and takes it in. Deploys, undeploys and changes of one name take turns: what happens
     /// during the write waits behind it.
     pub(super) fn begin(&mut self, beginning: Beginning, ctx: &mut Context<Self>) -> Accepted {
-        // A service stays with its runner, also while that still stops it: two must never run it.
-        let Some(link) = self.link.as_ref().or_else(|| self.mesh.runners.place()).cloned() else {
-            return self.refuse(Refused::NoRunner, ctx);
+        let link = match self.placed(beginning.request.runner.as_deref()) {
+            Ok(link) => link,
+            Err(refused) => return self.refuse(refused, ctx),
         };
         let slot = if self.state.keeps_active() { Slot::Pending } else { Slot::Active };
         let before = self.about.as_ref().map(|about| about.scope.clone());
@@ -116,6 +116,23 @@ impl ServiceActor {
             }
         });
         in_turn(done, ctx)
+    }
+
+    /// Which runner holds it. A service stays with its runner, also while that still stops it: two must never run it.
+    fn placed(&self, wanted: Option<&str>) -> Result<Link, Refused> {
+        match (wanted, &self.link) {
+            (Some(wanted), Some(link)) if link.name() != wanted => {
+                let words =
+                    format!("the service stays with its runner {}: undeploy it before it goes to another", link.name());
+                Err(Refused::Cannot(words))
+            }
+            (_, Some(link)) => Ok(link.clone()),
+            (Some(wanted), None) => self.mesh.runners.get(wanted).cloned().ok_or_else(|| {
+                let known: Vec<_> = self.mesh.runners.all().map(Link::name).collect();
+                Refused::Cannot(format!("`runner`: this broker has no such runner; it has {}", known.join(", ")))
+            }),
+            (None, None) => self.mesh.runners.place().cloned().ok_or(Refused::NoRunner),
+        }
     }
 
     /// What the deployment needs to be known, once the store holds it.

@@ -86,6 +86,7 @@ impl ServiceActor {
             policy: spec.policy,
             scope: None,
             description,
+            runner: None,
         };
         self.begin(Beginning { request, teller, takes_over: false }, ctx)
     }
