@@ -15,11 +15,12 @@ use crate::link::frame;
 use crate::wire::{ClientMessage, ServerMessage, parse, parse_reply};
 
 /// Every `t` of the link.
-const LINK_TYPES: [&str; 18] = [
+const LINK_TYPES: [&str; 19] = [
     "link_hello",
     "link_proof",
     "link_refused",
     "load",
+    "file",
     "unload",
     "restart",
     "logs",

@@ -64,6 +64,12 @@ pub enum Source {
     Zip {
         /// The id that the upload returned.
         file_id: String,
+        /// The folder of the project in it; none = the whole of it (ours).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subdirectory: Option<String>,
+        /// What to run after the dependencies are installed: a program and its arguments, no shell (ours).
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        build_command: Vec<String>,
     },
     /// A program that is already on the runner's machine.
     Command {
@@ -145,7 +151,10 @@ impl Source {
                 refused => ("package", refused),
             },
             Self::Git { .. } => return self.git(),
-            Self::Zip { file_id } => ("file_id", file_id_text(file_id)),
+            Self::Zip { file_id, subdirectory, build_command } => {
+                file_id_text(file_id).map_err(|problem| SourceError { field: "file_id", problem })?;
+                return project(subdirectory.as_deref(), build_command);
+            }
             Self::Command { argv } => ("argv", command(argv)),
         };
         checked.map_err(|problem| SourceError { field, problem })
@@ -160,12 +169,7 @@ impl Source {
         if let Some(branch) = branch {
             git_branch(branch).map_err(wrong("branch"))?;
         }
-        if let Some(subdirectory) = subdirectory {
-            folder(subdirectory).map_err(wrong("subdirectory"))?;
-        }
-        if !build_command.is_empty() {
-            command(build_command).and_then(|()| build_program(build_command)).map_err(wrong("build_command"))?;
-        }
+        project(subdirectory.as_deref(), build_command)?;
         let Some(token) = auth else { return Ok(()) };
         // Over anything else it would travel in clear, or not at all.
         require(url.starts_with("https://"), "is used over https only").map_err(wrong("auth"))?;
@@ -174,6 +178,16 @@ impl Source {
 }
 
 type Checked = Result<(), &'static str>;
+
+/// What is said about a tree of files, wherever it comes from.
+fn project(subdirectory: Option<&str>, build_command: &[String]) -> Result<(), SourceError> {
+    let wrong = |field| move |problem| SourceError { field, problem };
+    subdirectory.map_or(Ok(()), folder).map_err(wrong("subdirectory"))?;
+    if build_command.is_empty() {
+        return Ok(());
+    }
+    command(build_command).and_then(|()| build_program(build_command)).map_err(wrong("build_command"))
+}
 
 /// Refuses what is wrong in any field: nothing, too much, something invisible, an option.
 fn plain(text: &str, longest: usize) -> Checked {

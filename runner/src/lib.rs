@@ -185,6 +185,7 @@ async fn directory(
     let env = EnvSource::new(config.env.clone());
     let preparer = Preparer::new(home.cache_dir(), launcher.clone(), env, BUILDS_AT_ONCE);
     let preparer = preparer.settled(config.sources.clone()).measured(metrics.builds.clone());
+    preparer.files().clear();
     let means = Arc::new(Means { launcher, preparer, services_dir: home.services_dir() });
     Ok(Directory::new(Board::new(registry.clone(), Arc::clone(metrics)), means))
 }

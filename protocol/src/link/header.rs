@@ -40,6 +40,16 @@ pub enum Header {
         /// All that shapes the service.
         spec: Box<ServiceSpec>,
     },
+    /// Broker → runner: the file that a deployment is built from, for a runner that answered its `load` with
+    /// `file_missing`; the `load` follows again. Body: the whole file.
+    File {
+        /// Names the command.
+        cmd: u64,
+        /// On whose authority, and for which deployment.
+        fence: Fence,
+        /// Of the body, 64 hex digits.
+        sha256: String,
+    },
     /// Broker → runner: stop the service and forget it.
     Unload {
         /// Names the command.
@@ -170,6 +180,11 @@ enum HeaderByName {
         fence: Fence,
         spec: Box<ServiceSpec>,
     },
+    File {
+        cmd: u64,
+        fence: Fence,
+        sha256: String,
+    },
     Unload {
         cmd: u64,
         fence: Fence,
@@ -239,7 +254,12 @@ impl Header {
     pub const fn has_body(&self) -> bool {
         matches!(
             self,
-            Self::Call(_) | Self::Reply { .. } | Self::Progress { .. } | Self::Notify { .. } | Self::Chunk { .. }
+            Self::Call(_)
+                | Self::Reply { .. }
+                | Self::Progress { .. }
+                | Self::Notify { .. }
+                | Self::Chunk { .. }
+                | Self::File { .. }
         )
     }
 }
@@ -255,6 +275,9 @@ impl tagged::ByName for Header {
         HeaderByName::deserialize(deserializer)
     }
 }
+
+/// The code of a `load` that needs the uploaded file first: [`Header::File`], and then the `load` again.
+pub const FILE_MISSING: &str = "file_missing";
 
 /// How a command ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -28,7 +28,7 @@ mod tagged;
 
 pub use crate::source::{Runtime, Source, SourceError};
 pub use handshake::{Fence, LinkHello, RefuseCode, Role};
-pub use header::{CallHeader, FailCode, Header, Outcome, ReplyOutcome};
+pub use header::{CallHeader, FILE_MISSING, FailCode, Header, Outcome, ReplyOutcome};
 pub use policy::{MAX_CONCURRENCY, MAX_INSTANCES, Policy, PolicyError, RestartKind, RetryKind, StrategyKind};
 pub use report::{
     Failure, InstanceFact, LogLine, LogStream, Report, ServiceReport, ServiceState, Tool, ToolAnnotations,

@@ -68,7 +68,7 @@ fn what_people_write_is_accepted() {
         build(&["./scripts/build.sh", "$HOME"]),
         with_token("https://h/p", "token"),
         with(&["mcp[cli]", "httpx==0.28.1"]),
-        Source::Zip { file_id: "0198c0de-1".into() },
+        zip("0198c0de-1"),
         argv(&["/usr/bin/env", "-i", "x y", "--flag"]),
     ];
     for source in good {
@@ -162,7 +162,7 @@ fn what_could_be_something_else_is_refused() {
     }
     assert_eq!(with(&["a"; MAX_WITH + 1]).validate().unwrap_err().field, "with");
     for id in ["", "../x", "a/b", "-a", "a.b"] {
-        assert_eq!(Source::Zip { file_id: id.into() }.validate().unwrap_err().field, "file_id", "{id:?}");
+        assert_eq!(zip(id).validate().unwrap_err().field, "file_id", "{id:?}");
     }
     for words in [&[][..], &[""], &["-x"], &["a", "b\0"], &["a\n"]] {
         assert_eq!(argv(words).validate().unwrap_err().field, "argv", "{words:?}");
@@ -193,5 +193,27 @@ fn a_runtime_fits_its_source_or_is_refused() {
     for (source, expected) in table {
         let found = [Runtime::Node, Runtime::Python, Runtime::Bun].map(|runtime| source.runs_on(runtime));
         assert_eq!(found, expected, "{source:?}");
+    }
+}
+
+fn zip(file_id: &str) -> Source {
+    Source::Zip { file_id: file_id.to_owned(), subdirectory: None, build_command: Vec::new() }
+}
+
+#[test]
+fn h13_an_archive_is_told_what_a_repository_is_told() {
+    let of = |folder: &str, build: &[&str]| Source::Zip {
+        file_id: "0198c0de-1".to_owned(),
+        subdirectory: Some(folder.to_owned()),
+        build_command: build.iter().map(|word| (*word).to_owned()).collect(),
+    };
+    of("packages/server", &["npm", "run", "build"]).validate().unwrap();
+    for (source, field) in [
+        (of("../x", &[]), "subdirectory"),
+        (of("/etc", &[]), "subdirectory"),
+        (of("a", &["/bin/sh"]), "build_command"),
+        (of("a", &["-x"]), "build_command"),
+    ] {
+        assert_eq!(source.validate().unwrap_err().field, field);
     }
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use protocol::link::{Fence, Header, Outcome, ServiceSpec};
 
 use super::Desk;
@@ -40,6 +41,21 @@ pub(super) fn order(
         let outcome = match fenced(&desk, &fence).await {
             Some(refusal) => refusal,
             None => outcome(carry_out(&desk, Key { mesh, service, deployment: fence.deployment }, order).await),
+        };
+        port.send(&Header::Done { cmd, outcome }, NO_BODY);
+    });
+}
+
+/// Takes a file in, if its fence allows it.
+pub(super) fn file(desk: &Arc<Desk>, port: &Arc<Port>, cmd: u64, fence: Fence, sha256: String, body: Bytes) {
+    let (desk, port) = (Arc::clone(desk), Arc::clone(port));
+    actix_rt::spawn(async move {
+        let outcome = match fenced(&desk, &fence).await {
+            Some(refusal) => refusal,
+            None => match desk.directory.take_file(fence.deployment, sha256, body).await {
+                Ok(()) => Outcome::Ok,
+                Err(error) => Outcome::Error { code: "file".to_owned(), message: error.to_string() },
+            },
         };
         port.send(&Header::Done { cmd, outcome }, NO_BODY);
     });

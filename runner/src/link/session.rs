@@ -138,6 +138,9 @@ impl Session {
             Header::Load { cmd, fence, spec } => {
                 order(cmd, fence, spec.mesh.clone(), spec.service.clone(), Order::Load(spec));
             }
+            Header::File { cmd, fence, sha256 } => {
+                commands::file(&self.desk, &self.port, cmd, fence, sha256, delivered.body);
+            }
             Header::Unload { cmd, fence, mesh, service } => order(cmd, fence, mesh, service, Order::Unload),
             Header::Restart { cmd, fence, mesh, service } => order(cmd, fence, mesh, service, Order::Restart),
             Header::Logs { cmd, mesh, service, lines, after } => {

@@ -11,6 +11,7 @@
 //! staging/<kind>/<package>/<n>/          one build: home/ work/ pkg/
 //! locks/<kind>/<package>                 flock, one builder at a time
 //! used/<kind>/<package>/<version>        flock, shared by whoever runs it; its time is that of the last use
+//! files/<deployment>                     an uploaded file that is to be built from
 //! ```
 
 mod index;
@@ -45,16 +46,18 @@ pub(super) enum Kind {
     Npx,
     Uvx,
     Git,
+    Zip,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 3] = [Self::Npx, Self::Uvx, Self::Git];
+    pub(super) const ALL: [Self; 4] = [Self::Npx, Self::Uvx, Self::Git, Self::Zip];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Npx => "npx",
             Self::Uvx => "uvx",
             Self::Git => "git",
+            Self::Zip => "zip",
         }
     }
 }

@@ -71,6 +71,11 @@ pub enum PrepareError {
         /// What is wrong with it, and what to do.
         why: String,
     },
+    /// The file to build from is not on this runner.
+    #[error(
+        "the uploaded file is not on this runner any more; start or deploy the service again, and it is sent again"
+    )]
+    FileGone,
     /// It grew over what one build may take.
     #[error("the build grew over {bound} {unit}, which is the limit")]
     TooLarge {
@@ -150,6 +155,7 @@ impl PrepareError {
             | Self::Install { .. }
             | Self::NoBinary { .. }
             | Self::Project { .. }
+            | Self::FileGone
             | Self::TooLarge { .. }
             | Self::Build { .. }
             | Self::TimedOut { .. }

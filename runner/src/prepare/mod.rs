@@ -11,7 +11,7 @@
 //! What a restart loses: builds under way. Their directories are removed by the
 //! next build of the package, or by the first build of the next runner.
 //!
-//! `npx`, `uvx`, `git` and `command` are one file per kind of source; `package` is the
+//! `npx`, `uvx`, `git`, `zip` and `command` are one file per kind of source; `package` is the
 //! way packages go, `tree` what becomes of files that were fetched, `cache` where all
 //! of it ends up and `stock` what is kept there, `build` what the tools share.
 
@@ -31,6 +31,7 @@ mod stock;
 mod tree;
 mod uvx;
 mod words;
+mod zip;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -47,10 +48,13 @@ pub use self::env::{EnvSource, PASSED, PASSED_PREFIXES};
 pub use self::error::PrepareError;
 use self::git::Repository;
 use self::npx::NpmPackage;
+use self::package::Package as _;
 pub use self::settings::{CACHE_BYTES, GitProtocols, SourceSettings, UnknownProtocol};
 pub use self::size::{BUILD_BYTES, BUILD_FILES};
 pub use self::stock::{Stock, StockItem};
 use self::uvx::PyPackage;
+use self::zip::Archive;
+pub use self::zip::{FileError, Files};
 use crate::metrics::BuildMeter;
 use crate::process::Launcher;
 
@@ -116,11 +120,13 @@ pub struct Wanted<'a> {
     pub source: &'a Source,
     /// What is to run it, where the source leaves a choice.
     pub runtime: Option<source::Runtime>,
+    /// Under whose id an uploaded file waits; empty where there is none.
+    pub deployment: &'a str,
 }
 
 impl<'a> From<&'a Source> for Wanted<'a> {
     fn from(source: &'a Source) -> Self {
-        Self { source, runtime: None }
+        Self { source, runtime: None, deployment: "" }
     }
 }
 
@@ -140,6 +146,7 @@ pub struct Preparer {
     settings: Arc<SourceSettings>,
     /// Whether what a crash left was cleared.
     swept: Arc<Once>,
+    files: Files,
 }
 
 impl Preparer {
@@ -147,7 +154,9 @@ impl Preparer {
     /// runner's environment, of which only a short list is used ([`PASSED`]).
     pub fn new(cache_dir: PathBuf, launcher: Launcher, env: EnvSource, builds_at_once: usize) -> Self {
         let builds = builds_at_once.clamp(1, Semaphore::MAX_PERMITS / 2);
+        let files = Files::in_cache(&cache_dir);
         Self {
+            files,
             cache: Cache::new(cache_dir),
             launcher,
             env: Arc::new(env),
@@ -204,7 +213,7 @@ impl Preparer {
         if args.iter().any(|argument| argument.contains('\0')) {
             return Err(PrepareError::invalid("args", "contain a zero byte"));
         }
-        let Wanted { source, runtime } = wanted.into();
+        let Wanted { source, runtime, deployment } = wanted.into();
         if let Some(runtime) = runtime.filter(|runtime| !source.runs_on(*runtime)) {
             return Err(PrepareError::invalid(
                 "runtime",
@@ -225,9 +234,42 @@ impl Preparer {
                 self.obtain(&repository, known, patience.into(), on_line).await?
             }
             Source::Command { argv } => return command::prepare(argv, args, self.env.path()),
-            Source::Zip { .. } => return Err(PrepareError::Unsupported { what: "zip" }),
+            Source::Zip { .. } => {
+                let archive = self.archive(source, runtime, deployment)?;
+                self.obtain(&archive, known, patience.into(), on_line).await?
+            }
         };
         program::of(&installed, args, self.env.path())
+    }
+}
+
+impl Preparer {
+    /// The uploaded files that wait to be built from.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Whether a deployment of an uploaded file can be prepared here without being sent that file. Blocks briefly.
+    #[must_use]
+    pub fn has_file_of(&self, wanted: Wanted<'_>, version: &str) -> bool {
+        let Ok(archive) = self.archive(wanted.source, wanted.runtime, wanted.deployment) else {
+            // What is wrong with it is told by its preparation.
+            return true;
+        };
+        let built = cache::is_plain_version(version) && self.cache.find(&archive.key(), version).is_some();
+        built || self.files.place(wanted.deployment).is_some_and(|place| place.is_file())
+    }
+
+    fn archive(
+        &self,
+        source: &Source,
+        runtime: Option<source::Runtime>,
+        deployment: &str,
+    ) -> Result<Archive, PrepareError> {
+        let file = self.files.place(deployment);
+        let file = file.ok_or_else(|| PrepareError::invalid("deployment", "is no plain name"))?;
+        Archive::of(source, runtime, file)
     }
 }
 

@@ -14,7 +14,7 @@ pub struct Stock {
 /// One of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StockItem {
-    /// `npx`, `uvx` or `git`.
+    /// `npx`, `uvx`, `git` or `zip`.
     pub kind: &'static str,
     /// What it is kept under.
     pub package: String,

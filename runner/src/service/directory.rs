@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
-use protocol::link::{LogLine, ServiceReport, ServiceSpec};
+use protocol::link::{FILE_MISSING, LogLine, ServiceReport, ServiceSpec, Source};
 use sha2::{Digest as _, Sha256};
 use supervision::{ChildEvent, ChildId, Dynamic, MAX_ID_BYTES, Observer, StopError};
 
@@ -18,6 +19,7 @@ use super::entry::{Entry, Key, SharedLog, lock};
 use super::observe;
 use super::spec::SharedMeans;
 use crate::metrics::Limit;
+use crate::prepare::{FileError, Wanted};
 
 /// Deployments on one runner.
 pub const SERVICES_MAX: usize = 1_000;
@@ -37,6 +39,9 @@ pub enum CommandError {
     /// Limits were asked for that this machine's runner cannot hold it to.
     #[error("this runner cannot enforce a limit of: {0}; deploy without it")]
     Unenforced(String),
+    /// The uploaded file that it is built from is not here: it is to be sent first.
+    #[error("the uploaded file is not here")]
+    FileMissing,
     /// There is no such deployment here.
     #[error("no such deployment here")]
     NotFound,
@@ -61,6 +66,7 @@ impl CommandError {
         match self {
             Self::Invalid(_) => "invalid",
             Self::Unenforced(_) => "unenforced",
+            Self::FileMissing => FILE_MISSING,
             Self::NotFound => "not_found",
             Self::Exclusive(_) => "exclusive",
             Self::Leaving => "leaving",
@@ -172,6 +178,9 @@ impl Directory {
         }
         let key = Key { mesh: spec.mesh.clone(), service: spec.service.clone(), deployment: spec.deployment.clone() };
         let id = child_id(&key)?;
+        if self.get(&key).is_none() && !self.has_file_of(&spec) {
+            return Err(CommandError::FileMissing);
+        }
         let admitted = lock(&self.book).admit(&key, &id, spec, &self.board);
         if matches!(admitted, Err(CommandError::Full)) {
             self.board.metrics().limits.count(Limit::Services);
@@ -188,6 +197,24 @@ impl Directory {
         Ok(())
     }
 
+    fn has_file_of(&self, spec: &ServiceSpec) -> bool {
+        let wanted = Wanted { source: &spec.source, runtime: spec.runtime, deployment: &spec.deployment };
+        match (&spec.source, spec.version.as_deref()) {
+            (Source::Zip { .. }, Some(version)) => self.means.preparer.has_file_of(wanted, version),
+            _ => true,
+        }
+    }
+
+    /// Takes the uploaded file that a deployment is to be built from.
+    ///
+    /// # Errors
+    /// [`FileError`]; nothing of it is kept then.
+    pub async fn take_file(&self, deployment: String, sha256: String, bytes: Bytes) -> Result<(), FileError> {
+        let files = self.means.preparer.files().clone();
+        let kept = tokio::task::spawn_blocking(move || files.keep(&deployment, &sha256, &bytes));
+        kept.await.unwrap_or_else(|error| Err(FileError::Disk(std::io::Error::other(error))))
+    }
+
     /// Stops a deployment and forgets it; returns when nothing of it is left.
     ///
     /// # Errors
@@ -202,6 +229,7 @@ impl Directory {
             Err(error @ StopError::NotRunning) => return Err(CommandError::Set(error.to_string())),
         }
         entry.gone();
+        self.means.preparer.files().forget(&key.deployment);
         let number = self.board.changed();
         lock(&self.book).depart(key, &id, number, entry.report(Some(number)));
         Ok(())

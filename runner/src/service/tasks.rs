@@ -43,7 +43,7 @@ pub(super) async fn prepare(life: Life, entry: Arc<Entry>, means: SharedMeans) -
     let mut on_line = |line: &str| entry.progress(line);
     let (give_up, given_up) = watch::channel(false);
     let patience = Patience::new(limit, given_up);
-    let wanted = Wanted { source: &spec.source, runtime: spec.runtime };
+    let wanted = Wanted { source: &spec.source, runtime: spec.runtime, deployment: &spec.deployment };
     let preparing = means.preparer.prepare(wanted, known.as_deref(), &spec.args, patience, &mut on_line);
     tokio::pin!(preparing);
     let prepared = tokio::select! {

@@ -150,7 +150,7 @@ async fn h12_a_build_sees_its_own_directory_and_no_other() {
 }
 
 #[tokio::test]
-async fn missing_runtimes_and_later_kinds_are_named() {
+async fn missing_runtimes_are_named() {
     let tools = StandIn::new(OBLIGING);
     let empty = [("PATH".into(), tools.root().as_os_str().to_owned())];
     let bare = Preparer::new(tools.cache(), launcher(&tools.data()).await, EnvSource::new(empty), 2);
@@ -158,7 +158,4 @@ async fn missing_runtimes_and_later_kinds_are_named() {
         let error = prepare(&bare, &source, None).await.0.unwrap_err().to_string();
         assert!(error.contains("not found on the runner's PATH") && error.contains(hint), "{error}");
     }
-    let zip = Source::Zip { file_id: "f".to_owned() };
-    let error = prepare(&bare, &zip, None).await.0.unwrap_err();
-    assert!(matches!(error, PrepareError::Unsupported { what: "zip" }), "{error:?}");
 }

@@ -154,7 +154,7 @@ async fn the_runtime_that_is_asked_for_is_found_or_named() {
     let repository = Repository::with(&[("package.json", PACKAGE), ("srv.js", PRINT)]);
     let data = tempfile::tempdir().unwrap();
     let (source, package) = (repository.source(), super::npx("pkg"));
-    let wanted = |runtime| Wanted { source: &source, runtime: Some(runtime) };
+    let wanted = |runtime| Wanted { deployment: "", source: &source, runtime: Some(runtime) };
     let path = tempfile::tempdir().unwrap();
     for tool in ["git", "node", "npm"] {
         let from = which(tool);
@@ -171,7 +171,7 @@ async fn the_runtime_that_is_asked_for_is_found_or_named() {
     fs::set_permissions(&bun, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let ready = preparer.prepare(wanted(Runtime::Bun), None, &[], LIMIT, &mut |_| {}).await.unwrap();
     assert_eq!(ready.argv[0], bun, "{ready:?}");
-    let wrong = Wanted { source: &package, runtime: Some(Runtime::Python) };
+    let wrong = Wanted { deployment: "", source: &package, runtime: Some(Runtime::Python) };
     let ended = preparer.prepare(wrong, None, &[], LIMIT, &mut |_| {}).await;
     assert!(matches!(ended, Err(PrepareError::Invalid { field: "runtime", .. })), "{ended:?}");
 }

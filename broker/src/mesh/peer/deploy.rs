@@ -160,7 +160,7 @@ fn describe(source: &Source) -> String {
     match source {
         Source::Npx { package } | Source::Uvx { package, .. } => package.clone(),
         Source::Git { url, .. } => url.clone(),
-        Source::Zip { file_id } => file_id.clone(),
+        Source::Zip { file_id, .. } => file_id.clone(),
         Source::Command { argv } => argv.first().cloned().unwrap_or_default(),
     }
 }
