@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod drain;
+pub mod files;
 pub mod http;
 pub mod mesh;
 pub mod metrics;
@@ -24,11 +25,12 @@ use supervision::{ExitReason, Registry, WatchdogConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
 use config::Config;
+use files::{Files, FilesError};
 use http::{Gauges, Http};
 use mesh::Meshes;
 use metrics::{Metrics, MetricsError};
 use runners::{RunnerConfig, Runners};
-use store::{DirLock, Founded, OpenError, Role, Store, StoreError};
+use store::{DirLock, Founded, OpenError, Role, Store, StoreError, UtcMs};
 use tree::Parts;
 use vault::VaultError;
 
@@ -69,6 +71,9 @@ pub enum BrokerError {
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The uploaded files could not be had.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// The at-rest key could not be had.
     #[error(transparent)]
     Vault(#[from] VaultError),
@@ -119,12 +124,13 @@ async fn live(options: Options) -> Result<(), BrokerError> {
             return Ok(());
         }
     };
-    let Memory { store, at_rest, epoch, founded } = memory;
+    let Memory { store, at_rest, files, epoch, founded } = memory;
     let registry = Registry::new();
     let _watchdog = registry.watchdog(WatchdogConfig::default()).map_err(BrokerError::Watchdog)?;
     let runners = Runners::new(options.runners.iter().map(|runner| runner.name.clone()), &metrics);
     let max_services = options.config.max_services_per_mesh;
-    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), Arc::clone(&metrics), max_services);
+    let meshes =
+        Meshes::new(store.clone(), Arc::new(at_rest), files, runners.clone(), Arc::clone(&metrics), max_services);
     let address =
         listener.local_addr().map_err(|source| BrokerError::Listen { address: options.config.listen, source })?;
     let http = web::Data::new(Http {
@@ -192,6 +198,7 @@ async fn live(options: Options) -> Result<(), BrokerError> {
 struct Memory {
     store: Store,
     at_rest: vault::AtRest,
+    files: Arc<Files>,
     epoch: u64,
     founded: Vec<Founded>,
 }
@@ -205,7 +212,9 @@ impl Memory {
         let at_rest = vault::open(key, options.lock.dir(), &store).await?;
         let epoch = store.next_epoch().await?;
         let founded = founded(&store).await?;
-        Ok(Self { store, at_rest, epoch, founded })
+        let files = Arc::new(Files::open(options.lock.dir(), &at_rest)?);
+        files.sweep(&store, UtcMs::now()).await?;
+        Ok(Self { store, at_rest, files, epoch, founded })
     }
 }
 

@@ -5,6 +5,7 @@
 //! connection; clients come back by themselves.
 
 mod auth;
+mod files;
 mod health;
 mod join;
 mod meshes;
@@ -13,6 +14,7 @@ mod serve;
 pub mod session;
 mod spec;
 mod tree;
+mod upload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -79,6 +81,8 @@ fn routes(config: &mut web::ServiceConfig) {
         .route("/health/{path:.*}", web::get().to(health::node))
         .route("/tree", web::get().to(tree::tree))
         .route("/join", web::post().to(join::join))
+        .route("/upload", web::post().to(upload::upload))
+        .route("/files/{id}", web::get().to(files::fetch))
         .route("/meshes", web::post().to(meshes::create))
         .route("/metrics", web::get().to(metrics::metrics))
         .route("/ws", web::get().to(session::upgrade));

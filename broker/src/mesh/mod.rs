@@ -30,6 +30,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use supervision::{Dynamic, Slot};
 
+use crate::files::Files;
 use crate::metrics::Metrics;
 use crate::runners::{Link, LinkEvent, LinkObserver, Runners, ServiceKey};
 use crate::store::{Founded, Mesh, MeshId, NewMesh, Store, StoreError, UtcMs};
@@ -61,6 +62,8 @@ pub struct MeshContext {
     pub store: Store,
     /// What seals rows.
     pub at_rest: Arc<AtRest>,
+    /// The uploaded files of all meshes.
+    pub files: Arc<Files>,
     /// The runners.
     pub runners: Runners,
     /// What is counted.
@@ -123,6 +126,7 @@ pub struct Meshes {
 struct Inner {
     store: Store,
     at_rest: Arc<AtRest>,
+    files: Arc<Files>,
     runners: Runners,
     metrics: Arc<Metrics>,
     max_services: u32,
@@ -134,7 +138,14 @@ struct Inner {
 impl Meshes {
     /// No mesh yet; [`Meshes::load`] brings up those in the store.
     #[must_use]
-    pub fn new(store: Store, at_rest: Arc<AtRest>, runners: Runners, metrics: Arc<Metrics>, max_services: u32) -> Self {
+    pub fn new(
+        store: Store,
+        at_rest: Arc<AtRest>,
+        files: Arc<Files>,
+        runners: Runners,
+        metrics: Arc<Metrics>,
+        max_services: u32,
+    ) -> Self {
         let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
             let seeded = weak.clone();
             let set = Dynamic::new().seed(move |_| {
@@ -149,6 +160,7 @@ impl Meshes {
             Inner {
                 store,
                 at_rest,
+                files,
                 runners: runners.clone(),
                 metrics,
                 max_services,
@@ -172,6 +184,12 @@ impl Meshes {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    /// The uploaded files.
+    #[must_use]
+    pub fn files(&self) -> &Files {
+        &self.inner.files
     }
 
     /// What is counted.
@@ -216,6 +234,7 @@ impl Meshes {
             slug: mesh.slug,
             store: self.inner.store.clone(),
             at_rest: Arc::clone(&self.inner.at_rest),
+            files: Arc::clone(&self.inner.files),
             runners: self.inner.runners.clone(),
             metrics: Arc::clone(&self.inner.metrics),
             presence: Slot::new(),

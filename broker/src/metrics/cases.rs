@@ -71,6 +71,20 @@ cases! {
         HostedServers = "hosted_servers",
         /// Calls that wait for hosting peers.
         HostedCalls = "hosted_calls",
+        /// Bytes of an uploaded file.
+        FileBytes = "file_bytes",
+        /// Files of a mesh.
+        FilesPerMesh = "files_per_mesh",
+        /// Bytes of all files of a mesh.
+        FileBytesPerMesh = "file_bytes_per_mesh",
+        /// A member's half of them.
+        FileBytesPerMember = "file_bytes_per_member",
+        /// Uploads at a time, of all and of a member.
+        Uploads = "uploads",
+        /// Time of an upload.
+        UploadTime = "upload_time",
+        /// Disk that stays free.
+        FreeDisk = "free_disk",
         /// Names in a scope.
         ScopeNames = "scope_names",
         /// Transitions that wait to be written down.

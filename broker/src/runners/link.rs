@@ -209,6 +209,18 @@ impl Link {
         self.command(COMMAND_WITHIN, |cmd, fence| Header::Load { cmd, fence: fence(deployment), spec }).await
     }
 
+    /// Sends the runner the file that a deployment is built from; answered when it has it whole.
+    ///
+    /// # Errors
+    /// [`NotUp`] when it could not be sent.
+    pub async fn file(&self, deployment: &str, sha256: &str, bytes: Bytes) -> Result<CommandReply, NotUp> {
+        let file = |cmd, fence: &dyn Fn(String) -> Fence| {
+            let fence = fence(deployment.to_owned());
+            Header::File { cmd, fence, sha256: sha256.to_owned() }
+        };
+        self.command_with(COMMAND_WITHIN, file, bytes).await
+    }
+
     /// Makes the runner stop a deployment; answered when nothing of it is left.
     ///
     /// # Errors
@@ -250,6 +262,15 @@ impl Link {
         within: Duration,
         header: impl FnOnce(u64, &dyn Fn(String) -> Fence) -> Header,
     ) -> Result<CommandReply, NotUp> {
+        self.command_with(within, header, Bytes::new()).await
+    }
+
+    async fn command_with(
+        &self,
+        within: Duration,
+        header: impl FnOnce(u64, &dyn Fn(String) -> Fence) -> Header,
+        body: Bytes,
+    ) -> Result<CommandReply, NotUp> {
         let (reply, answer) = oneshot::channel();
         let full = |_: &NotUp| self.meter().limits.count(Limit::LinkQueue);
         let asked = {
@@ -259,7 +280,7 @@ impl Link {
             let cmd = table.enter_command(reply).ok_or(NotUp::Full).inspect_err(full)?;
             let (store, epoch) = (connection.store.clone(), connection.epoch);
             let fence = move |deployment| Fence { store: store.clone(), epoch, deployment };
-            if connection.mux.outbox.push(&header(cmd, &fence), Bytes::new()).is_err() {
+            if connection.mux.outbox.push(&header(cmd, &fence), body).is_err() {
                 table.forget(cmd);
                 return Err(NotUp::Full).inspect_err(full);
             }

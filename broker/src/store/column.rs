@@ -168,6 +168,10 @@ identifier!(
     InviteId, "invite id"
 );
 identifier!(
+    /// Names a file that a member uploaded.
+    FileId, "file id"
+);
+identifier!(
     /// Names a database for as long as it lives; part of every fence.
     StoreId, "store id"
 );

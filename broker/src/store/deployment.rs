@@ -7,10 +7,10 @@
 use diesel::prelude::*;
 use diesel_async::RunQueryDsl;
 
-use super::column::{DeploymentId, Document, MemberId, MeshId, UtcMs, storable};
+use super::column::{DeploymentId, Document, FileId, MemberId, MeshId, UtcMs, storable};
 use super::error::StoreError;
 use super::pool::Store;
-use super::schema::{deployment, member, service};
+use super::schema::{deployment, file, member, service};
 use super::service::{Desired, Service};
 
 /// Deployments that are kept of a service, the active and the pending one beside them.
@@ -46,6 +46,8 @@ pub struct Deployment {
     pub created_by: MemberId,
     /// When.
     pub created_at: UtcMs,
+    /// The uploaded file that it is built from.
+    pub file_id: Option<FileId>,
 }
 
 // Sealed or not, what belongs to secrets stays out of logs.
@@ -100,6 +102,8 @@ pub struct NewDeployment {
     pub slot: Slot,
     /// Whether scope, description and deployer are from now on as they are here, rather than as they were.
     pub takes_over: bool,
+    /// The uploaded file that it is built from, which stays as long as this is kept.
+    pub file_id: Option<FileId>,
 }
 
 impl NewDeployment {
@@ -141,6 +145,7 @@ impl NewDeployment {
             ended: None,
             created_by: self.created_by,
             created_at: now,
+            file_id: self.file_id,
         };
         (service, deployment)
     }
@@ -181,7 +186,7 @@ impl Store {
     /// exists does not. The desired state becomes running.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the deployer is no present member of the mesh;
+    /// [`StoreError::NotFound`] when the deployer is no present member of the mesh, or the file is none of it;
     /// [`StoreError::Limit`] when the mesh is full; [`StoreError::Taken`] when the identifier is used.
     pub async fn deploy(&self, new: NewDeployment, max_services: u32, now: UtcMs) -> Result<Deployment, StoreError> {
         new.storable()?;
@@ -197,6 +202,13 @@ impl Store {
                 .await?;
             if members == 0 {
                 return Err(StoreError::not_found("member", row.created_by));
+            }
+            if let Some(id) = &row.file_id {
+                let files: i64 =
+                    file::table.find(id).filter(file::mesh_id.eq(&row.mesh_id)).count().get_result(conn).await?;
+                if files == 0 {
+                    return Err(StoreError::not_found("file", id));
+                }
             }
             let old: Option<Service> = service::table
                 .find((&row.mesh_id, &row.service))

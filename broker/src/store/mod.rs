@@ -23,7 +23,7 @@
 //! | `postgres` | the same on a server, and the lease |
 //! | `keeper` | the node that shows how the store is |
 //! | `column` | identifiers, times and JSON as they are stored |
-//! | `meta` `mesh` `member` `group` `invite` `session` `service` `deployment` `event` `replay` | a noun each |
+//! | `meta` `mesh` `member` `group` `invite` `session` `service` `deployment` `file` `event` `replay` | a noun each |
 //! | `batch` | presence and messages, written many at a time |
 //! | `message` `mailbox` `expiry` `number` | what was accepted, what waits, what time does to it, its order |
 
@@ -36,6 +36,7 @@ mod deployment;
 mod error;
 mod event;
 mod expiry;
+mod file;
 pub mod first_start;
 mod group;
 mod invite;
@@ -57,12 +58,15 @@ mod sqlite;
 
 pub use batch::{Entry, Hello, HelloVerdict, MAX_BATCH_ENTRIES, Verdict};
 pub use column::{
-    DeploymentId, Document, EventId, InviteId, MemberId, MeshId, MessageId, ParseColumnError, StoreId, UtcMs,
+    DeploymentId, Document, EventId, FileId, InviteId, MemberId, MeshId, MessageId, ParseColumnError, StoreId, UtcMs,
 };
 pub use deployment::{Deployment, MAX_DEPLOYMENTS_PER_SERVICE, NewDeployment, Slot};
 pub use error::{InviteRefused, OpenError, StoreError, Which};
 pub use event::{MAX_EVENT_BATCH, MAX_EVENTS_PER_MESH, MAX_EVENTS_PER_SERVICE, NewServiceEvent, ServiceEvent};
 pub use expiry::{Expired, IDEMPOTENCY_KEPT_MS, MAX_SWEPT_AT_ONCE};
+pub use file::{
+    FILE_LIMITS, FileRemoval, MAX_FILE_BYTES_PER_MEMBER, MAX_FILE_BYTES_PER_MESH, MAX_FILES_PER_MESH, StoredFile,
+};
 pub use group::{GroupList, MAX_GROUP_LISTS_PER_MESH};
 pub use invite::{INVITE_KEPT_MS, Invite, Joined, MAX_OPEN_INVITES_PER_MESH, NewInvite};
 pub use lock::{DirLock, LOCK_FILE, LockError, Locked};

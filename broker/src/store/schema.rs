@@ -152,8 +152,25 @@ diesel::table! {
         ended -> Nullable<Text>,
         created_by -> Text,
         created_at -> BigInt,
+        file_id -> Nullable<Text>,
     }
 }
+
+diesel::table! {
+    file (id) {
+        id -> Text,
+        mesh_id -> Text,
+        member_id -> Text,
+        name -> Text,
+        sha256 -> Text,
+        bytes -> BigInt,
+        tags -> Text,
+        persistent -> Bool,
+        created_at -> BigInt,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(file, deployment);
 
 diesel::table! {
     service_event (seq) {

@@ -12,7 +12,9 @@ use aes_gcm::aead::AeadInPlace;
 use aes_gcm::{Aes256Gcm, KeyInit, Nonce, Tag};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac as _};
 use rand::RngCore as _;
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::key::AtRestKey;
@@ -133,6 +135,16 @@ impl AtRest {
             .decrypt_in_place_detached(Nonce::from_slice(iv), associated_data, &mut plain, Tag::from_slice(tag))
             .map_err(|_| UnsealError)?;
         Ok(plain)
+    }
+
+    /// A key of its own for one purpose, which says nothing about this one.
+    #[must_use]
+    pub fn derived(&self, purpose: &str) -> Zeroizing<[u8; 32]> {
+        #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
+        let mut mac = <Hmac<Sha256> as hmac::Mac>::new_from_slice(self.key.bytes()).expect("a key of any length");
+        mac.update(b"claudemesh/derived/v1|");
+        mac.update(purpose.as_bytes());
+        Zeroizing::new(mac.finalize().into_bytes().into())
     }
 
     /// Made for each use: a key schedule costs less than the database round trip around it, and the

@@ -1,5 +1,7 @@
 //! The endpoints of operators.
 
+mod upload;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

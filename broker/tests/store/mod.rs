@@ -21,6 +21,7 @@ macro_rules! on_both {
 mod batch;
 mod cost;
 mod expiry;
+mod files;
 mod handle;
 mod hellos;
 mod history;
@@ -188,6 +189,7 @@ pub(crate) fn deployment(of: &Founded, service: &str) -> NewDeployment {
         runner: None,
         slot: Slot::Pending,
         takes_over: true,
+        file_id: None,
     }
 }
 

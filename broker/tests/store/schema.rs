@@ -226,7 +226,7 @@ async fn both_backends_and_the_query_builder_agree() {
 }
 
 /// Rows that a CHECK must refuse, one for each column that has one.
-const REFUSED: [(&str, &str, &str); 8] = [
+const REFUSED: [(&str, &str, &str); 9] = [
     ("meta", "singleton", "INSERT INTO meta (singleton, store_id, epoch, created_at) VALUES (2, 's', 0, 0)"),
     ("meta", "epoch", "UPDATE meta SET epoch = -1"),
     ("member", "role", "UPDATE member SET role = 'boss'"),
@@ -259,6 +259,12 @@ const REFUSED: [(&str, &str, &str); 8] = [
         "state",
         "INSERT INTO delivery (id, message_seq, mesh_id, mailbox, of_member, priority, bytes, state) \
          VALUES (1, 1, '', '', TRUE, 1, 1, 4)",
+    ),
+    (
+        "file",
+        "bytes",
+        "INSERT INTO file (id, mesh_id, member_id, name, sha256, bytes, tags, persistent, created_at) \
+         SELECT 'f', mesh_id, id, 'n', '', -1, '[]', FALSE, 0 FROM member",
     ),
 ];
 

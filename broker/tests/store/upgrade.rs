@@ -30,6 +30,7 @@ async fn a_database_of_the_first_schema_keeps_what_is_in_it(backend: Backend) {
     let deployed = fixture.store.deploy(deployment(&first, "time"), 20, NOW).await.unwrap();
     fixture.store.seen_hello("k", NOW).await.unwrap();
     fixture.store.close().await.unwrap();
+    fixture.place.downgrade("0003_files");
     fixture.place.downgrade("0002_messages");
     assert!(fixture.place.try_change("SELECT serial FROM member").is_err(), "the schema is not the first one");
     assert_eq!(fixture.place.number("SELECT count(*) AS number FROM member"), 1, "the way back lost a member");

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Instant;
 
 use actix_web::web;
+use broker::files::Files;
 use broker::http::{Gauges, Http};
 use broker::mesh::Meshes;
 use broker::metrics::Metrics;
@@ -29,9 +30,10 @@ async fn the_brokers_tree_as_specified() {
     first_start::create(&lock, None, None).await.unwrap();
     let store = Store::open(&lock, None).await.unwrap();
     let at_rest = vault::open(Some(&"11".repeat(32)), lock.dir(), &store).await.unwrap();
+    let files = Arc::new(Files::open(lock.dir(), &at_rest).unwrap());
     let metrics = Arc::new(Metrics::new().unwrap());
     let runners = Runners::new(["local".to_owned()], &metrics);
-    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), runners.clone(), Arc::clone(&metrics), 20);
+    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), files, runners.clone(), Arc::clone(&metrics), 20);
     let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let http = web::Data::new(Http {
         address: listener.local_addr().unwrap(),

@@ -15,6 +15,7 @@ mod key;
 mod session;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 pub use boxes::{
     BOX_OVERHEAD_BYTES, BoxError, NONCE_BYTES, SEAL_OVERHEAD_BYTES, SYMMETRIC_KEY_BYTES, X25519Public, X25519Secret,
@@ -24,6 +25,7 @@ pub use hello::{HELLO_SKEW_MS, HelloClaim};
 pub use invite::InviteClaim;
 pub use key::{KeyError, MemberKey, PublicKey, SessionKey, Signature, SigningKey};
 pub use session::{MAX_SESSION_MS, SessionCert, SessionClaim};
+pub use upload::UploadClaim;
 
 /// Why something that was signed is not believed.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]

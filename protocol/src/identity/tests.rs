@@ -70,6 +70,42 @@ fn the_hello_vector_and_its_skew() {
     assert_eq!(HelloClaim { pubkey: b().public(), ..hello() }.verify(&signature, NOW), bad);
 }
 
+/// SHA-256 of "hi".
+const HI: &str = "8f434346648f6b96df89dda901c5176b10a6d83961dd3c1ac88b59b2dc327aa4";
+
+#[test]
+fn the_upload_vector_and_its_skew() {
+    let claim =
+        UploadClaim { mesh_id: "mesh1", member_id: "member1", file_name: "a%20b.zip", timestamp_ms: NOW, sha256: HI };
+    let signature = claim.sign(&a()).unwrap();
+    assert_eq!(
+        signature.to_string(),
+        "c59121ccdc173db680f9b45bb266019566f281a8ee31d7918be7713305121bcb\
+         132b539344bac8cf7f91aff644e99e04264899875eb3ebd9774f8ba890b4920b"
+    );
+    for now in [NOW, NOW - 60_000, NOW + 60_000] {
+        assert_eq!(claim.verify(&a().public(), &signature, now), Ok(()));
+    }
+    for now in [NOW - 60_001, NOW + 60_001] {
+        let late = Err(TrustError::Skew { off_ms: 60_001, allowed_ms: HELLO_SKEW_MS });
+        assert_eq!(claim.verify(&a().public(), &signature, now), late);
+    }
+    let bad = Err(TrustError::BadSignature);
+    let zeros = "0".repeat(64);
+    for other in [
+        UploadClaim { mesh_id: "mesh2", ..claim },
+        UploadClaim { member_id: "member2", ..claim },
+        UploadClaim { file_name: "b.zip", ..claim },
+        UploadClaim { timestamp_ms: NOW + 1, ..claim },
+        UploadClaim { sha256: &zeros, ..claim },
+    ] {
+        assert_eq!(other.verify(&a().public(), &signature, NOW), bad);
+    }
+    assert_eq!(claim.verify(&b().public(), &signature, NOW), bad);
+    let two = UploadClaim { member_id: "member1|x", ..claim };
+    assert_eq!(two.sign(&a()), Err(TrustError::Separator("memberId")));
+}
+
 #[test]
 fn no_text_is_read_in_two_ways() {
     let claim = HelloClaim { mesh_id: "mesh1|member1", member_id: "x", ..hello() };

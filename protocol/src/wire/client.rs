@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::files::FileId;
 use super::hosted::{McpCallResponse, McpRegister, McpUnregister};
 use super::mail::{ClientAck, MessageStatus, ReadInbox, Send};
 use super::members::{GroupSet, InviteCreate, InviteRevoke, MemberRemove, MemberSet, MeshSet};
@@ -97,6 +98,12 @@ messages! {
         McpCallResponse(McpCallResponse<'a>) = "mcp_call_response",
         /// Give a call up (ours).
         McpCancel(McpCancel) = "mcp_cancel",
+        /// Where a file can be fetched.
+        GetFile(FileId) = "get_file",
+        /// The mesh's files.
+        ListFiles = "list_files",
+        /// A file goes.
+        DeleteFile(FileId) = "delete_file",
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod client;
 mod error;
+mod files;
 mod hosted;
 mod mail;
 mod members;
@@ -29,6 +30,7 @@ pub use client::{
     PeerType, ServerName, SessionKind,
 };
 pub use error::{ErrorCode, WireError, WireLimit};
+pub use files::{FileEntry, FileId, FileList, FileUrl};
 pub use hosted::{
     HostedServer, McpCallForward, McpCallResponse, McpListResult, McpRegister, McpRegisterAck, McpUnregister,
 };

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Number, Value};
 
+use super::files::{FileList, FileUrl};
 use super::hosted::{McpCallForward, McpListResult, McpRegisterAck};
 use super::mail::{Ack, InboxResult, MessageStatusResult, Push};
 use super::members::{GroupResult, InviteListResult, InviteResult, MemberResult, MembersList, MeshSetResult};
@@ -69,6 +70,10 @@ messages! {
         McpProgress(McpProgress) = "mcp_progress",
         /// A service offers other tools than before (ours).
         McpToolsChanged(ServerName) = "mcp_tools_changed",
+        /// Answers `get_file`.
+        FileUrl(FileUrl) = "file_url",
+        /// Answers `list_files`.
+        FileList(FileList) = "file_list",
     }
 }
 

@@ -21,7 +21,7 @@ use super::outlet::{Out, PortOutlet};
 use crate::http::Http;
 use crate::mesh::actor::{Acked, Enter, Fresh, Leave, Ponged};
 use crate::mesh::admission::{self, Admitted, Refusal};
-use crate::mesh::peer::{self, Administer, Ask, Outlet, PeerActor, Presence, Seated, Wanted, reply};
+use crate::mesh::peer::{self, Administer, Ask, FileRequest, Outlet, PeerActor, Presence, Seated, Wanted, reply};
 use crate::mesh::roster::{Restored, Say};
 use crate::mesh::service::Change;
 use crate::mesh::{MeshContext, scope::Verb};
@@ -337,6 +337,9 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::ReadInbox(wanted) => Some(Wanted::ReadInbox(wanted)),
         ClientMessage::MessageStatus(wanted) => Some(Wanted::MessageStatus(wanted.message_id)),
         ClientMessage::MeshInfo => Some(Wanted::Info),
+        ClientMessage::GetFile(file) => Some(Wanted::Files(FileRequest::Get(file.file_id))),
+        ClientMessage::ListFiles => Some(Wanted::Files(FileRequest::List)),
+        ClientMessage::DeleteFile(file) => Some(Wanted::Files(FileRequest::Delete(file.file_id))),
         ClientMessage::ListMembers => Some(Wanted::ListMembers),
         ClientMessage::MemberSet(set) => administer(Administer::SetMember(set)),
         ClientMessage::MemberRemove(remove) => administer(Administer::RemoveMember(remove)),

@@ -12,6 +12,7 @@ use protocol::wire::{
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
+use super::files::{self, FileRequest};
 use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
@@ -119,6 +120,8 @@ pub enum Wanted {
     MessageStatus(String),
     /// The mesh in figures.
     Info,
+    /// Something about files.
+    Files(FileRequest),
     /// Who belongs to the mesh.
     ListMembers,
     /// What admins change.
@@ -443,6 +446,10 @@ impl Handler<Ask> for PeerActor {
                 self.answer(async move { mail::status(&mesh, &presence, &id, req_id.as_deref()).await }, ctx);
             }
             Wanted::Info => self.info(req_id, ctx),
+            Wanted::Files(wanted) => {
+                let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
+                self.answer(async move { files::answer(&mesh, &presence, wanted, req_id.as_deref()).await }, ctx);
+            }
             Wanted::ListMembers => {
                 self.send(ServerMessage::MembersList(admin::members(&self.mesh)), req_id.as_deref());
             }

@@ -9,7 +9,7 @@ use protocol::wire::{
     ServerMessage,
 };
 
-use super::{Outlet, Presence, reply};
+use super::{Outlet, Presence, files, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::pace::DEPLOYS_PER_MINUTE;
 use crate::mesh::scope::{self, Principal, ScopeError, Verb};
@@ -35,10 +35,6 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         let words = "`source.type` command runs what is on the runner's machine: only mesh admins may".to_owned();
         return Err((ErrorCode::Forbidden, words));
     }
-    if matches!(deploy.source, Source::Zip { .. }) {
-        let words = format!("`source.type` {} is not supported yet", deploy.source.kind());
-        return Err((ErrorCode::DeployError, words));
-    }
     // A limit that nobody enforces must not look like one that somebody does.
     let unenforced = [("cpus", config.cpus.is_some()), ("network_allow", config.network_allow.is_some())];
     if let Some((field, _)) = unenforced.into_iter().find(|(_, asked)| *asked) {
@@ -58,6 +54,10 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         policy: config.policy.unwrap_or_default(),
     };
     spec.validate().map_err(|error| (ErrorCode::DeployError, error.to_string()))?;
+    let version = match &spec.source {
+        Source::Zip { file_id, .. } => Some(files::to_deploy(mesh, who, file_id).await?),
+        _ => None,
+    };
     let scope = match deploy.scope {
         None => None,
         Some(scope) => Some(settled(mesh, scope).await?),
@@ -70,7 +70,7 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
     let description = describe(&spec.source);
     let ServiceSpec { source, runtime, args, env, policy, .. } = spec;
     let (by, runner) = (who.clone(), deploy.runner);
-    Ok(DeployRequest { by, source, runtime, args, env, limits, policy, scope, description, runner })
+    Ok(DeployRequest { by, source, version, runtime, args, env, limits, policy, scope, description, runner })
 }
 
 /// Takes one of the member's deploys of this minute.

@@ -7,6 +7,7 @@
 mod actor;
 mod admin;
 mod deploy;
+mod files;
 mod history;
 mod hosting;
 mod mail;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use actor::{Ask, PeerActor, Seated, Wanted};
 pub use admin::Administer;
+pub use files::FileRequest;
 pub use spec::child;
 
 use super::scope::Principal;

@@ -18,6 +18,8 @@ pub struct DeployRequest {
     pub by: Principal,
     /// What to install and run.
     pub source: Source,
+    /// Its exact version, where the source says it: the SHA-256 of an uploaded file.
+    pub version: Option<String>,
     /// What is to run it, where its source leaves a choice.
     pub runtime: Option<Runtime>,
     /// Arguments after the program's own.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::messages::DeployRequest;
 use super::state::Actual;
 use crate::mesh::MeshContext;
-use crate::store::{Deployment, DeploymentId, Document, MemberId, NewDeployment, Slot};
+use crate::store::{Deployment, DeploymentId, Document, FileId, MemberId, NewDeployment, Slot};
 use crate::vault::Context;
 
 /// What a deployment row keeps besides its source: as JSON, since it grows with every release.
@@ -65,7 +65,7 @@ pub(super) fn row(
         service: service.to_owned(),
         deployment: id.to_string(),
         source: request.source.clone(),
-        version: None,
+        version: request.version.clone(),
         runtime: request.runtime,
         args: request.args.clone(),
         env: request.env.clone(),
@@ -84,15 +84,23 @@ pub(super) fn row(
         source: Document::of(&source).map_err(text)?,
         args: Document::of(&request.args).map_err(text)?,
         config: Document::of(&config).map_err(text)?,
-        version: None,
+        version: request.version.clone(),
         created_by: member(&request.by.member_id)?,
         scope: Document::of(scope).map_err(text)?,
         description: request.description.clone(),
         runner: Some(place.runner.to_owned()),
         slot: place.slot,
         takes_over: place.takes_over,
+        file_id: uploaded(&request.source)?,
     };
     Ok((row, spec))
+}
+
+fn uploaded(source: &Source) -> Result<Option<FileId>, String> {
+    match source {
+        Source::Zip { file_id, .. } => file_id.parse().map(Some).map_err(|error| format!("{error}")),
+        _ => Ok(None),
+    }
 }
 
 fn member(id: &str) -> Result<MemberId, String> {

@@ -1,15 +1,18 @@
 //! Carries out what the reconciler decided, one step at a time, beside the mailbox.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use protocol::link::Outcome as LinkOutcome;
+use bytes::Bytes;
+use protocol::link::{FILE_MISSING, Outcome as LinkOutcome, ServiceSpec, Source};
 use supervision::ExitReason;
 
 use super::actor::ServiceActor;
 use super::messages::{Ended, News, Outcome};
 use super::state::{Event, Step};
-use crate::runners::{CommandReply, NotUp};
+use crate::mesh::MeshContext;
+use crate::runners::{CommandReply, Link, NotUp};
 use crate::store::{StoreError, UtcMs};
 
 /// Pause before a step is tried again that failed for the system's reasons.
@@ -33,8 +36,8 @@ impl ServiceActor {
             let words = "nothing is known of this deployment any more".to_owned();
             return self.happened(Event::Refused(Step::Load(id), words), ctx);
         };
-        let step = Step::Load(id);
-        self.run(ctx, async move { outcome(step, link.load(spec).await) });
+        let (mesh, step) = (Arc::clone(&self.mesh), Step::Load(id));
+        self.run(ctx, async move { outcome(step, loaded(&mesh, &link, spec).await) });
     }
 
     fn unload(&mut self, id: String, ctx: &mut Context<Self>) {
@@ -92,6 +95,31 @@ impl ServiceActor {
             .into_actor(self),
         );
     }
+}
+
+/// Loads a deployment, and sends the runner the uploaded file that it is built from when the runner has to build it.
+async fn loaded(mesh: &MeshContext, link: &Link, spec: ServiceSpec) -> Result<CommandReply, NotUp> {
+    let reply = link.load(spec.clone()).await?;
+    let (Source::Zip { file_id, .. }, Some(sha256)) = (&spec.source, &spec.version) else { return Ok(reply) };
+    match &reply {
+        CommandReply::Done(LinkOutcome::Error { code, .. }) if code == FILE_MISSING => {}
+        _ => return Ok(reply),
+    }
+    let bytes = match uploaded(mesh, file_id).await {
+        Ok(bytes) => bytes,
+        Err(message) => return Ok(CommandReply::Done(LinkOutcome::Error { code: "file".to_owned(), message })),
+    };
+    match link.file(&spec.deployment, sha256, bytes).await? {
+        CommandReply::Done(LinkOutcome::Ok) => link.load(spec).await,
+        other => Ok(other),
+    }
+}
+
+async fn uploaded(mesh: &MeshContext, id: &str) -> Result<Bytes, String> {
+    let id = id.parse().map_err(|error| format!("{error}"))?;
+    let file = mesh.store.file(&mesh.id, &id).await.map_err(|error| error.to_string())?;
+    let file = file.ok_or("the uploaded file is not there any more: upload it again")?;
+    mesh.files.bytes(&file).await.map_err(|error| error.to_string())
 }
 
 /// Reads the end of a link command.

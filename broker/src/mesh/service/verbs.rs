@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use protocol::link::Failure;
+use protocol::link::{Failure, Source};
 
 use super::actor::ServiceActor;
 use super::messages::{Change, DeployRequest, Manage, News, Refused, Share, Teller};
@@ -79,6 +79,8 @@ impl ServiceActor {
         let request = DeployRequest {
             by,
             source: spec.source.clone(),
+            // A file does not change: what is to be another one is deployed.
+            version: spec.version.clone().filter(|_| matches!(spec.source, Source::Zip { .. })),
             args: spec.args.clone(),
             env: spec.env.clone(),
             runtime: spec.runtime,
