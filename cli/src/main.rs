@@ -15,6 +15,7 @@ mod output;
 mod profile;
 mod share;
 mod text;
+mod upload;
 mod wire;
 
 use std::process::ExitCode;

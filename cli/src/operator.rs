@@ -102,7 +102,25 @@ impl Operator {
 
     /// `POST` of a JSON document, which answers with one: `ok`, or `error` and perhaps `code`.
     pub(crate) async fn post(&self, path: &str, document: &Value) -> Result<Value, CliError> {
-        let answer = self.send(self.http.post(self.url(&[path], &[])?).json(document), REQUEST_TIMEOUT).await?;
+        let request = self.http.post(self.url(&[path], &[])?).json(document);
+        self.posted(path, request, REQUEST_TIMEOUT).await
+    }
+
+    /// `POST` of a file, with what is said about it in headers; answered as [`Operator::post`].
+    pub(crate) async fn post_file(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+        bytes: Vec<u8>,
+        limit: Duration,
+    ) -> Result<Value, CliError> {
+        let request = self.http.post(self.url(&[path], &[])?);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
+        self.posted(path, request.body(bytes), limit).await
+    }
+
+    async fn posted(&self, path: &str, request: reqwest::RequestBuilder, limit: Duration) -> Result<Value, CliError> {
+        let answer = self.send(request, limit).await?;
         let body: Option<Value> = serde_json::from_str(&answer.body).ok();
         let field = |name: &str| body.as_ref()?.get(name)?.as_str().map(text::line);
         match (&body, answer.status) {

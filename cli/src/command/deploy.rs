@@ -19,6 +19,7 @@ use crate::error::CliError;
 use crate::output::progress::Progress;
 use crate::output::table;
 use crate::text;
+use crate::upload;
 use crate::wire::{self, DeployStatus, Policy, Request, Tool};
 
 /// How long a deploy may take unless told otherwise: the broker's own limits (20 builds in the queue, 10 minutes to
@@ -40,9 +41,13 @@ const LOG_LINES: usize = 20;
 /// Where the token for a private repository is looked for.
 const GIT_TOKEN: &str = "CLAUDEMESH_GIT_TOKEN";
 
+/// Stands for the id of a file that is not uploaded yet.
+const NOT_YET: &str = "not-yet";
+
 /// The words of `deploy`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("program").required(true).args(["npx", "uvx", "git", "command"])))]
+#[command(group(ArgGroup::new("program").required(true).args(["npx", "uvx", "git", "zip", "command"])))]
+#[command(group(ArgGroup::new("files").args(["git", "zip"])))]
 pub(crate) struct DeployArgs {
     /// What the service is called in the mesh
     #[arg(value_parser = super::service_name)]
@@ -60,17 +65,20 @@ pub(crate) struct DeployArgs {
     #[arg(long, value_name = "URL")]
     git: Option<String>,
     /// Its branch or tag, or all digits of a commit; without it the default branch
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["npx", "uvx", "command"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["npx", "uvx", "command", "zip"])]
     branch: Option<String>,
-    /// The project's folder in the repository
+    /// The project's folder in the repository or the archive
     #[arg(long = "subdir", value_name = "DIR", conflicts_with_all = ["npx", "uvx", "command"])]
     subdirectory: Option<String>,
     /// Run this after its dependencies are installed, as in "npm run build"; no shell reads it, only quotes group words
     #[arg(long, value_name = "COMMAND", conflicts_with_all = ["npx", "uvx", "command"], value_parser = values::words)]
     build_command: Option<values::Words>,
     /// A file with the token for a private repository, instead of CLAUDEMESH_GIT_TOKEN
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["npx", "uvx", "command"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["npx", "uvx", "command", "zip"])]
     git_token_file: Option<PathBuf>,
+    /// Run a project of this machine: a .zip, or a folder (packed without .git and node_modules), which is uploaded
+    #[arg(long, value_name = "PATH")]
+    zip: Option<PathBuf>,
     /// What is to run it, where that is not clear: node, python or bun
     #[arg(long, value_name = "RUNTIME", conflicts_with = "command", value_parser = values::runtime)]
     runtime: Option<Runtime>,
@@ -78,7 +86,7 @@ pub(crate) struct DeployArgs {
     #[arg(long, requires = "argv")]
     command: bool,
     /// The program and its arguments, for --command
-    #[arg(last = true, value_name = "ARGV", conflicts_with_all = ["npx", "uvx", "git"])]
+    #[arg(last = true, value_name = "ARGV", conflicts_with_all = ["npx", "uvx", "git", "zip"])]
     argv: Vec<String>,
     /// An argument for the server; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true, conflicts_with = "command")]
@@ -106,12 +114,20 @@ pub(crate) struct DeployArgs {
     no_wait: bool,
     #[command(flatten)]
     policy: Policy,
+    /// Whether the source is uploaded.
+    #[arg(skip)]
+    uploads: bool,
 }
 
 /// Runs `deploy`.
-pub(crate) async fn run(context: &Context, args: DeployArgs) -> Result<(), CliError> {
-    let (timeout, no_wait) = (args.timeout, args.no_wait);
-    let request = request(args)?;
+pub(crate) async fn run(context: &Context, mut args: DeployArgs) -> Result<(), CliError> {
+    let (timeout, no_wait, zip) = (args.timeout, args.no_wait, args.zip.take());
+    args.uploads = zip.is_some();
+    let mut request = request(args)?;
+    // Everything else was found to be in order before anything is sent.
+    if let (Some(path), Source::Zip { file_id, .. }) = (zip, &mut request.source) {
+        *file_id = upload::archive(context, &path).await?;
+    }
     let name = request.server_name.clone();
     bring_up(context, &name, &request, timeout, no_wait).await
 }
@@ -169,6 +185,13 @@ fn source(args: &mut DeployArgs) -> Result<Source, CliError> {
     }
     if let Some(package) = args.uvx.take() {
         return Ok(Source::Uvx { package, with: std::mem::take(&mut args.with) });
+    }
+    if args.uploads {
+        return Ok(Source::Zip {
+            file_id: NOT_YET.to_owned(),
+            subdirectory: args.subdirectory.take(),
+            build_command: args.build_command.take().unwrap_or_default().0,
+        });
     }
     let Some(url) = args.git.take() else {
         return Ok(Source::Command { argv: std::mem::take(&mut args.argv) });

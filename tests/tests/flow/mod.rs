@@ -13,3 +13,4 @@ mod packages;
 mod second_up;
 mod services;
 mod watch;
+mod zip;
