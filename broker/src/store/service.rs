@@ -231,6 +231,29 @@ impl Store {
         })
     }
 
+    /// Gives up a pending deployment, if it still is that one: what was written since stays.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn drop_pending(
+        &self,
+        mesh: &MeshId,
+        name: &str,
+        id: &DeploymentId,
+        now: UtcMs,
+    ) -> Result<(), StoreError> {
+        storable([("service", name)])?;
+        let (mesh, name, id) = (mesh.clone(), name.to_owned(), id.clone());
+        writing!(self, "give up a pending deployment", |conn| {
+            let this = service::table.find((&mesh, &name)).filter(service::pending_deployment.eq(&id));
+            diesel::update(this)
+                .set((service::pending_deployment.eq(None::<DeploymentId>), service::updated_at.eq(now)))
+                .execute(conn)
+                .await?;
+            Ok(())
+        })
+    }
+
     /// Says what a person wants of a service. One that is to rest has nothing pending; how its active deployment ended
     /// counts no more for one that is to run.
     ///

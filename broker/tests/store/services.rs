@@ -100,7 +100,9 @@ async fn a_deployment_that_was_superseded_does_not_become_active(backend: Backen
     assert!(matches!(error, StoreError::Superseded { .. }), "{error}");
     assert_eq!(fixture.pointers("s").await, (None, Some(quick.clone())));
 
-    store.set_pending(mesh, "s", None, NOW).await.unwrap();
+    store.drop_pending(mesh, "s", &slow, NOW).await.unwrap();
+    assert_eq!(fixture.pointers("s").await, (None, Some(quick.clone())), "what came after it stays");
+    store.drop_pending(mesh, "s", &quick, NOW).await.unwrap();
     let error = store.set_active(mesh, "s", &quick, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::Superseded { .. }), "{error}");
     assert_eq!(fixture.pointers("s").await, (None, None));

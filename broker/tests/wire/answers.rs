@@ -57,7 +57,7 @@ async fn a_refused_request_names_the_request() {
             "service name must be 1-64 chars, alphanumeric/hyphens/underscores, starting with alphanumeric",
         ),
         (deploy("x", &json!({ "type": "npx", "package": "--help" })), "deploy_error", "source.package"),
-        (deploy("x", &json!({ "type": "zip", "file_id": "f" })), "deploy_error", "not supported"),
+        (deploy("x", &json!({ "type": "zip", "file_id": "f" })), "deploy_error", "source.file_id"),
         (deploy("x", &json!({ "type": "git", "url": "ext::sh -c x" })), "deploy_error", "source.url"),
         (named(deploy("x", &npx), json!({ "runtime": "python" })), "deploy_error", "config.runtime"),
         (named(deploy("x", &npx), json!({ "cpus": 0.5 })), "deploy_error", "config.cpus"),

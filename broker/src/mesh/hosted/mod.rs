@@ -109,8 +109,10 @@ impl Hosted {
             self.limits.count(Limit::HostedServers);
         }
         let event = match registered? {
+            // Said again by whoever said it: news to nobody.
+            Registered::Renewed => return Ok(()),
             Registered::Restored => "mcp_restored",
-            Registered::New | Registered::Renewed => "mcp_registered",
+            Registered::New => "mcp_registered",
         };
         let data = json!({ "serverName": server_name, "description": description, "hostedBy": host.name,
             "tool_count": count });

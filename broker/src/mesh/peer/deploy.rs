@@ -63,7 +63,8 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         Some(scope) => Some(settled(mesh, scope).await?),
     };
     if deploy.strict {
-        let before = || mesh.services.get(&spec.service).and_then(|cell| cell.view()).map(|view| view.scope.clone());
+        // Only of one that is the deployer's to change: whoever may not see it is told nothing of it.
+        let before = || Some(mesh.services.find(&spec.service, who, Verb::Manage).ok()?.1.scope.clone());
         strict(mesh, &scope.clone().or_else(before).unwrap_or_default())?;
     }
     paced(mesh, who)?;
@@ -142,11 +143,12 @@ pub(super) async fn scope(mesh: &MeshContext, who: &Principal, wanted: McpScope,
 
 async fn settled(mesh: &MeshContext, wanted: Scope) -> Result<Scope, Refusal> {
     let members = mesh.store.list_members(&mesh.id).await.map_err(|error| (ErrorCode::Internal, error.to_string()))?;
+    // A name is chosen by whoever has it: it stands behind ids and keys, and says nothing when two have it.
     let find = |name: &str| {
-        let same = |member: &&crate::store::Member| {
-            member.id.as_str() == name || member.pubkey == name || member.display_name == name
-        };
-        members.iter().find(same).map(|member| member.id.to_string())
+        let exact = members.iter().find(|member| member.id.as_str() == name || member.pubkey == name);
+        let mut named = members.iter().filter(|member| member.display_name == name);
+        let only = || named.next().filter(|_| named.next().is_none());
+        exact.or_else(only).map(|member| member.id.to_string())
     };
     scope::settled(wanted, find).map_err(|error| {
         if error == ScopeError::Count {

@@ -42,6 +42,8 @@ pub struct ServiceActor {
     pub(super) served: Option<Served>,
     /// The deployment that comes back because another one died on trial, and how that died.
     pub(super) comes_back: Option<(String, String)>,
+    /// Somebody's order is being taken in.
+    pub(super) ordered: bool,
     /// The active deployment whose end is being written down before it is told.
     pub(super) end_written: Option<String>,
     pub(super) shown: Option<(ServiceState, String)>,
@@ -92,6 +94,7 @@ impl ServiceActor {
             stops: Vec::new(),
             served: None,
             comes_back: None,
+            ordered: false,
             end_written: None,
             shown: None,
             open_for: None,
@@ -126,6 +129,13 @@ impl ServiceActor {
             .filter(|active| active.ever_ready)
             .map(|active| Served { deployment: active.id.to_string(), version: active.version.clone() });
         Ok(())
+    }
+
+    /// A look that an order follows: what it brings to light is older than the order, and does not undo it.
+    pub(super) fn look_before_an_order(&mut self, ctx: &mut Context<Self>) {
+        self.ordered = true;
+        self.look(ctx);
+        self.ordered = false;
     }
 
     /// One look at the board: level-triggered, so a look too many does no harm.

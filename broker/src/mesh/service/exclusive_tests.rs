@@ -109,6 +109,60 @@ fn a_later_update_during_the_change_keeps_the_old_one_to_return_to() {
     assert_eq!((state.active(), state.shown().0), (Some("a"), S::Running));
 }
 
+/// An update that failed, with the old one about to be loaded again.
+fn coming_back() -> (State, Runner, Step) {
+    let (mut state, mut runner) = running();
+    state.on(Event::Deployed("b".into()));
+    for _ in 0..5 {
+        let step = state.next_step().unwrap();
+        if step == Step::Load("a".into()) {
+            return (state, runner, step);
+        }
+        runner.carry_out(&step, &["b"]);
+        state.on(Event::Done(step));
+        state.on(runner.seen());
+    }
+    panic!("{state:?}")
+}
+
+#[test]
+fn what_is_back_is_shown_although_the_answer_was_lost_with_the_link() {
+    let (mut state, mut runner, load) = coming_back();
+    runner.carry_out(&load, &[]);
+    state.on(Event::OutOfSight);
+    state.on(runner.seen());
+    assert_eq!((state.next_step(), state.shown().0), (None, S::Running));
+}
+
+#[test]
+fn what_the_runner_does_not_take_back_is_shown_as_failed() {
+    let (mut state, _, load) = coming_back();
+    state.on(Event::Refused(load, "limit".to_owned()));
+    assert_eq!(state.shown().0, S::Failed);
+}
+
+#[test]
+fn a_deploy_over_an_exclusive_one_that_does_not_run_makes_it_go_first() {
+    let (mut state, mut runner) = running();
+    runner.holds.insert("a".into(), S::Restarting);
+    state.on(runner.seen());
+    state.on(Event::Deployed("c".into()));
+    // The new one is not exclusive, and of the old one nothing is known any more.
+    state.set_exclusive(false);
+    let (steps, _) = settle(&mut state, &mut runner, &[]);
+    assert_eq!(steps, [Step::Unload("a".into()), Step::Load("c".into())]);
+}
+
+#[test]
+fn a_broker_that_comes_in_the_middle_of_an_update_returns_to_the_old_one() {
+    let mut state = State::stored(Some("a".into()), Some("b".into()), BTreeMap::new());
+    state.set_exclusive(true);
+    let mut runner = Runner::default();
+    runner.holds.insert("a".into(), S::Stopped);
+    settle(&mut state, &mut runner, &["b"]);
+    assert_eq!((runner.holds.get("a"), state.shown().0), (Some(&S::Running), S::Running));
+}
+
 #[test]
 fn a_refusal_of_the_new_one_is_its_failure() {
     let (mut state, mut runner) = running();

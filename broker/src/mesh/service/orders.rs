@@ -91,7 +91,8 @@ impl ServiceActor {
             Err(refused) => return self.refuse(refused, ctx),
         };
         let slot = if self.state.keeps_active() { Slot::Pending } else { Slot::Active };
-        let before = self.about.as_ref().map(|about| about.scope.clone());
+        // Of one that is being undeployed nothing is inherited, least of all whom it was shared with.
+        let before = self.about.as_ref().filter(|_| !self.state.is_removed()).map(|about| about.scope.clone());
         let scope = beginning.request.scope.clone().or(before).unwrap_or_default();
         let place = record::Place { slot, runner: link.name(), takes_over: beginning.takes_over };
         let (row, spec) = match record::row(&self.mesh, &self.cell.name, &beginning.request, &scope, place) {
@@ -138,6 +139,9 @@ impl ServiceActor {
     /// What the deployment needs to be known, once the store holds it.
     fn deployed(&mut self, recorded: ServiceSpec, scope: Scope, link: Link, new: Beginning, ctx: &mut Context<Self>) {
         let Beginning { request, teller, takes_over } = new;
+        if self.state.is_removed() {
+            (self.about, self.served, self.comes_back) = (None, None, None);
+        }
         let created_at = self.about.as_ref().map_or_else(UtcMs::now, |about| about.created_at);
         let before = self.about.take().filter(|_| !takes_over);
         self.about = before.or(Some(About {
@@ -154,7 +158,7 @@ impl ServiceActor {
         self.interrupt_stops("a later deploy started it again");
         teller(&News::Building(None));
         // What the runner holds is looked at before anything is said about the new one.
-        self.look(ctx);
+        self.look_before_an_order(ctx);
         let id = recorded.deployment.clone();
         self.deploys.entry(id.clone()).or_default().push(teller);
         self.specs.insert(id.clone(), recorded);

@@ -260,7 +260,7 @@ impl ServiceActor {
             let written = if is_active {
                 store.record_end(&mesh, &id, ended).await
             } else {
-                store.set_pending(&mesh, &name, None, UtcMs::now()).await
+                store.drop_pending(&mesh, &name, &id, UtcMs::now()).await
             };
             if let Err(error) = written {
                 tracing::error!(service = name, %error, "a failed deployment could not be written down");

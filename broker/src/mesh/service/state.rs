@@ -160,6 +160,10 @@ impl State {
     /// Says whether no two deployments may run at a time, as the policies of those that are wanted have it.
     pub fn set_exclusive(&mut self, exclusive: bool) {
         self.exclusive = exclusive;
+        // As a broker finds it that was gone in the middle of an update: the active one may be down for the pending one.
+        if exclusive && !self.in_sight && self.actual.is_empty() && self.pending.is_some() && self.made_way.is_none() {
+            self.made_way.clone_from(&self.active);
+        }
     }
 
     /// Takes an event in; returns the verdicts it brings.
@@ -196,7 +200,9 @@ impl State {
 
     /// Whoever waits for an earlier one, or for the end, waits for nothing now.
     fn takes_over(&mut self, id: &Deployment) -> Vec<(Deployment, Verdict)> {
-        let earlier = std::mem::replace(&mut self.unsettled, vec![id.clone()]);
+        let mut earlier = std::mem::replace(&mut self.unsettled, vec![id.clone()]);
+        // Whoever waits for the same one goes on waiting.
+        earlier.retain(|other| other != id);
         (self.removed, self.stopped, self.stopping, self.returns, self.trial) = (false, false, false, false, None);
         self.mishap = None;
         let replaced = |id| (id, Verdict::Failed(plain("a later deploy took its place")));
@@ -204,6 +210,12 @@ impl State {
     }
 
     fn returned(&mut self, id: Deployment) -> Vec<(Deployment, Verdict)> {
+        let rested = std::mem::take(&mut self.stopped);
+        if let Some(active) = self.active.clone().filter(|_| rested) {
+            // It was stopped for a reason: it does not come back for the time until the earlier one runs.
+            let actual = Actual { state: ServiceState::Stopped, cause: "stopped by hand".to_owned(), failure: None };
+            self.over.insert(active, actual);
+        }
         let verdicts = self.takes_over(&id);
         self.over.remove(&id);
         if self.actual.get(&id).is_some_and(|actual| !is_alive(actual.state)) {
@@ -290,6 +302,10 @@ impl State {
         self.actual = actual;
         self.reckon_with_accepted();
         self.again.retain(|id| self.actual.contains_key(id));
+        if self.pending.is_none() {
+            // It is back, whether or not the answer to that command came.
+            self.made_way.take_if(|way| self.actual.get(way).is_some_and(|actual| is_alive(actual.state)));
+        }
         for (id, actual) in &self.actual {
             // What ends because somebody asked for it may begin again.
             if self.stopped || self.again.contains(id) {
@@ -369,6 +385,9 @@ impl State {
                 self.trial = before.map(|before| Trial { of: id.clone(), before });
                 self.made_way = None;
                 self.settle(&mut verdicts, id.clone(), Verdict::Running);
+                for other in std::mem::take(&mut self.unsettled) {
+                    verdicts.push((other, Verdict::Failed(plain("an update took its place"))));
+                }
             }
             Step::Unload(id) => {
                 self.actual.remove(id);
@@ -395,6 +414,7 @@ impl State {
             let failure = plain(&words);
             let actual = Actual { state: ServiceState::Failed, cause: words, failure: Some(failure.clone()) };
             self.over.insert(id.clone(), actual);
+            self.made_way.take_if(|way| way == id);
             self.give_up_pending(id, &failure);
             self.settle(&mut verdicts, id.clone(), Verdict::Failed(failure));
         }
@@ -447,11 +467,12 @@ impl State {
         if let Some(id) = self.in_the_way() {
             return Some(Step::Unload(id.clone()));
         }
-        if let Some(id) = self.to_run().find(|id| !self.actual.contains_key(*id) && !self.over.contains_key(*id)) {
-            return Some(Step::Load(id.clone()));
-        }
+        // What is not wanted goes first: an exclusive one would keep out what is to come.
         if let Some(id) = self.actual.keys().find(|id| !self.wanted().any(|wanted| wanted == *id)) {
             return Some(Step::Unload(id.clone()));
+        }
+        if let Some(id) = self.to_run().find(|id| !self.actual.contains_key(*id) && !self.over.contains_key(*id)) {
+            return Some(Step::Load(id.clone()));
         }
         self.removed.then_some(Step::Gone)
     }

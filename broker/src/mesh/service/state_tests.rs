@@ -25,6 +25,35 @@ fn h17_a_restarted_broker_adopts_what_runs() {
 }
 
 #[test]
+fn h15_whoever_started_what_an_update_replaces_is_told() {
+    let mut state = stored(Some("a"), Some("b"));
+    state.on(seen(&[("a", Starting), ("b", Running)]));
+    state.on(Event::Started { anew: false });
+    let verdicts = state.on(Event::Done(Step::Commit("b".into())));
+    let told: Vec<&str> = verdicts.iter().map(|(id, _)| id.as_str()).collect();
+    assert_eq!(told, ["b", "a"]);
+    assert!(matches!(&verdicts[1].1, Verdict::Failed(failure) if failure.reason.contains("update")));
+}
+
+#[test]
+fn h15_a_rollback_that_is_asked_for_twice_is_one() {
+    let mut state = stored(Some("b"), None);
+    state.on(seen(&[("b", Running)]));
+    assert_eq!(state.on(Event::Returned("a".into())), []);
+    assert_eq!(state.on(Event::Returned("a".into())), [], "nobody is told that it failed");
+}
+
+#[test]
+fn a_rollback_of_what_was_stopped_does_not_bring_that_back_meanwhile() {
+    let mut state = stored(Some("b"), None).resting(true);
+    state.on(seen(&[]));
+    state.on(Event::Returned("a".into()));
+    assert_eq!(state.next_step(), Some(Step::Load("a".into())));
+    state.on(Event::Done(Step::Load("a".into())));
+    assert_eq!(state.next_step(), None, "what was stopped stays stopped");
+}
+
+#[test]
 fn h17_a_restarted_runner_gets_its_services_back() {
     let mut state = stored(Some("a"), None);
     state.on(seen(&[("a", Running)]));

@@ -48,19 +48,30 @@ impl ServiceActor {
         self.run(ctx, async move { outcome(step, link.unload(&key, &id).await) });
     }
 
+    /// In turn with orders: what the store has switched to is known before anything else is taken in.
     fn commit(&mut self, id: String, ctx: &mut Context<Self>) {
         let (store, mesh, name) = (self.mesh.store.clone(), self.mesh.id.clone(), self.cell.name.clone());
-        self.run(ctx, async move {
-            let Ok(deployment) = id.parse() else { return Outcome::Refused(Step::Commit(id), "no id".to_owned()) };
+        let step = Step::Commit(id.clone());
+        let Ok(deployment) = id.parse() else {
+            return self.happened(Event::Refused(step, "no id".to_owned()), ctx);
+        };
+        let switched = async move {
             match store.set_active(&mesh, &name, &deployment, UtcMs::now()).await {
                 // Something newer is pending by now; this one is not wanted any more.
-                Ok(_) | Err(StoreError::Superseded { .. }) => Outcome::Done(Step::Commit(id)),
+                Ok(_) | Err(StoreError::Superseded { .. }) => true,
                 Err(error) => {
                     tracing::error!(service = name, %error, "the switch to a new deployment could not be stored");
-                    Outcome::Again(Step::Commit(id), TRY_AGAIN)
+                    false
                 }
             }
-        });
+        };
+        ctx.wait(switched.into_actor(self).map(move |switched, me, ctx| {
+            if switched {
+                me.happened(Event::Done(step), ctx);
+            } else {
+                ctx.run_later(TRY_AGAIN, move |me, ctx| me.happened(Event::Lost(step), ctx));
+            }
+        }));
     }
 
     pub(super) fn gone(&mut self, ctx: &mut Context<Self>) {

@@ -112,7 +112,7 @@ impl ServiceActor {
     /// An earlier deployment is pending in the store.
     fn returns(&mut self, recorded: Recorded, teller: Option<Teller>, ctx: &mut Context<Self>) {
         self.interrupt_stops("a rollback started it again");
-        self.look(ctx);
+        self.look_before_an_order(ctx);
         let id = recorded.spec.deployment.clone();
         self.deploys.entry(id.clone()).or_default().extend(teller);
         self.tools.insert(id.clone(), recorded.tools.into());
@@ -125,7 +125,7 @@ impl ServiceActor {
         let written = async move { store.set_desired(&mesh, &name, desired, UtcMs::now()).await };
         let done = written.into_actor(self).map(move |written, me, ctx| {
             written.map_err(internal)?;
-            me.look(ctx);
+            me.look_before_an_order(ctx);
             match desired {
                 Desired::Running => me.runs_again(anew, teller, ctx),
                 Desired::Stopped => me.rests(teller, ctx),
@@ -180,6 +180,10 @@ impl ServiceActor {
             cause,
             at: UtcMs::now(),
         });
+        if self.ordered {
+            // Somebody has said since what is to be.
+            return;
+        }
         self.comes_back = Some((back.to_owned(), failure.reason.clone()));
         let (mesh, name, back) = (Arc::clone(&self.mesh), self.cell.name.clone(), back.to_owned());
         let found = async move {
