@@ -1,5 +1,6 @@
 //! What people do with it, and what they are told when it goes wrong.
 
+mod acceptance;
 mod agreement;
 mod calls;
 mod demo;

@@ -10,12 +10,12 @@ use tests::harness::command::Outcome;
 use tests::harness::{ASK, Mesh, SETTLE, programs};
 
 /// Another member, on a machine of its own as far as the mesh can tell.
-struct Other {
+pub(super) struct Other {
     config: PathBuf,
 }
 
 impl Other {
-    fn joins(mesh: &Mesh, name: &str) -> Self {
+    pub(super) fn joins(mesh: &Mesh, name: &str) -> Self {
         let invite = mesh.cli(&["invite", "create", "--json"]).ok().json();
         let other = Self { config: mesh.root().join(name) };
         let link = invite["verifiedLink"].as_str().expect("the link has its key");
@@ -23,7 +23,7 @@ impl Other {
         other
     }
 
-    fn cli(&self, words: &[&str]) -> Outcome {
+    pub(super) fn cli(&self, words: &[&str]) -> Outcome {
         let mut command = Command::new(programs::claudemesh());
         command.env("CLAUDEMESH_CONFIG_DIR", &self.config).env("NO_COLOR", "1").env_remove("CLAUDEMESH_SESSION_ID");
         command.args(words);
@@ -32,7 +32,7 @@ impl Other {
 
     /// Sees and gets the service, or nothing at all of it.
     #[track_caller]
-    fn sees(&self, service: &str, sees: bool) {
+    pub(super) fn sees(&self, service: &str, sees: bool) {
         let catalog = self.cli(&["catalog", "--json"]).ok().json();
         let listed = catalog["services"].as_array().is_some_and(|all| all.iter().any(|row| row["name"] == service));
         assert_eq!(listed, sees, "{catalog}");
