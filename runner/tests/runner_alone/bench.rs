@@ -245,8 +245,18 @@ impl Broker {
     }
 
     /// Receives until the question has an answer.
-    pub(super) async fn until<T>(&mut self, what: &str, mut question: impl FnMut(&Self) -> Option<T>) -> T {
-        let answered = timeout(SOON, async {
+    pub(super) async fn until<T>(&mut self, what: &str, question: impl FnMut(&Self) -> Option<T>) -> T {
+        self.until_within(SOON, what, question).await
+    }
+
+    /// The same for what may take as long as `limit`.
+    pub(super) async fn until_within<T>(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut question: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
+        let answered = timeout(limit, async {
             loop {
                 if let Some(answer) = question(self) {
                     return answer;

@@ -9,4 +9,5 @@ mod handshake;
 mod instances;
 mod life;
 mod metrics;
+mod packages;
 mod processes;
