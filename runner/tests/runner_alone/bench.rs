@@ -100,18 +100,18 @@ pub(super) fn command(dir: &Path, settings: &[&str]) -> Command {
     command
 }
 
-/// The fixture server of this build, made if it is not there.
+/// The fixture server as its source is now: built once per process, since one that lies there may be an older one.
 pub(super) fn fixture() -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     let built = BUILT.get_or_init(|| {
         let test = std::env::current_exe().unwrap();
-        let path = test.parent().unwrap().parent().unwrap().join("fixture-mcp");
-        if !path.exists() {
-            let package = ["build", "-p", "tests", "--bin", "fixture-mcp"];
-            let built = std::process::Command::new(env!("CARGO")).args(package).status().unwrap();
-            assert!(built.success(), "the fixture server cannot be built");
-        }
-        path
+        let folder = test.parent().unwrap().parent().unwrap();
+        // The folder of every profile but this one is called like it.
+        let profile = folder.file_name().unwrap().to_str().map(|name| if name == "debug" { "dev" } else { name });
+        let package = ["build", "-p", "tests", "--bin", "fixture-mcp", "--profile", profile.unwrap()];
+        let built = std::process::Command::new(env!("CARGO")).args(package).status().unwrap();
+        assert!(built.success(), "the fixture server cannot be built");
+        folder.join("fixture-mcp")
     });
     built.clone()
 }
