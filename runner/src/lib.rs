@@ -186,6 +186,9 @@ async fn directory(
     let preparer = Preparer::new(home.cache_dir(), launcher.clone(), env, BUILDS_AT_ONCE);
     let preparer = preparer.settled(config.sources.clone()).measured(metrics.builds.clone());
     preparer.files().clear();
+    let sweeping = preparer.clone();
+    // Beside everything else: what a killed build left may be large.
+    drop(tokio::task::spawn_blocking(move || sweeping.sweep()));
     let means = Arc::new(Means { launcher, preparer, services_dir: home.services_dir() });
     Ok(Directory::new(Board::new(registry.clone(), Arc::clone(metrics)), means))
 }

@@ -8,8 +8,9 @@
 //! with a service's secrets, and may write into one directory that is deleted
 //! afterwards. Everything they print reaches the caller line by line.
 //!
-//! What a restart loses: builds under way. Their directories are removed by the
-//! next build of the package, or by the first build of the next runner.
+//! What a restart loses: builds under way. Their directories, with whatever a
+//! fetch left in them, are removed when the next runner starts
+//! ([`Preparer::sweep`]).
 //!
 //! `npx`, `uvx`, `git`, `zip` and `command` are one file per kind of source; `package` is the
 //! way packages go, `tree` what becomes of files that were fetched, `cache` where all
@@ -144,7 +145,7 @@ pub struct Preparer {
     builds: usize,
     meter: BuildMeter,
     settings: Arc<SourceSettings>,
-    /// Whether what a crash left was cleared.
+    /// Whether what a crash left was cleared; a build that begins meanwhile waits for it.
     swept: Arc<Once>,
     files: Files,
 }
@@ -244,6 +245,12 @@ impl Preparer {
 }
 
 impl Preparer {
+    /// Removes what builds left that a crash interrupted, a token of git's among it; once, before or beside the first
+    /// build. Blocks. What cannot be removed is logged.
+    pub fn sweep(&self) {
+        self.swept.call_once(|| self.cache.sweep());
+    }
+
     /// The uploaded files that wait to be built from.
     #[must_use]
     pub fn files(&self) -> &Files {

@@ -2,7 +2,6 @@
 //! turn, resolve, look again, build beside, publish, remember.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::OwnedSemaphorePermit;
@@ -125,11 +124,10 @@ impl Preparer {
     }
 
     async fn stage(&self, key: Key, lock: Lock) -> Result<Stage, PrepareError> {
-        let cache = self.cache.clone();
-        let swept = Arc::clone(&self.swept);
+        let preparer = self.clone();
         off_thread(move || {
-            swept.call_once(|| cache.sweep());
-            cache.stage(&key, lock)
+            preparer.sweep();
+            preparer.cache.stage(&key, lock)
         })
         .await
     }

@@ -7,6 +7,7 @@ mod bench;
 mod calls;
 mod handshake;
 mod instances;
+mod leftover;
 mod life;
 mod metrics;
 mod packages;
