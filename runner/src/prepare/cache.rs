@@ -20,8 +20,8 @@ mod stage;
 mod trim;
 mod usage;
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -217,6 +217,25 @@ fn create(directory: &Path) -> Result<(), PrepareError> {
     fs::create_dir_all(directory).map_err(PrepareError::disk("create", directory))
 }
 
+/// Refuses what is not a folder itself, but a link, say: tools may have put it there, and whoever works in it afterwards
+/// would work wherever it leads.
+pub(super) fn real_folder(folder: &Path) -> Result<(), PrepareError> {
+    let facts = fs::symlink_metadata(folder).map_err(PrepareError::disk("look at", folder))?;
+    if facts.is_dir() {
+        return Ok(());
+    }
+    let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy().escape_debug().to_string();
+    Err(PrepareError::Project { what: name, why: "is not the folder any more that it was before the build".to_owned() })
+}
+
+/// Removes the file or link of this name, if there is one.
+pub(super) fn unlink(file: &Path) -> io::Result<()> {
+    match fs::remove_file(file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Replaces `file` so that a reader, or a power cut, finds the old content or
 /// the new, never half of it.
 fn write_durably(file: &Path, content: &impl Serialize) -> Result<(), PrepareError> {
@@ -224,7 +243,10 @@ fn write_durably(file: &Path, content: &impl Serialize) -> Result<(), PrepareErr
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
     let written = serde_json::to_vec_pretty(content).map_err(Into::into).and_then(|bytes| {
-        let mut open = File::create(&temporary)?;
+        // Whatever is there goes first, and nothing is followed: a build's own directory is the build's to write, and
+        // a link of that name would lead out of it.
+        unlink(&temporary)?;
+        let mut open = OpenOptions::new().create_new(true).write(true).open(&temporary)?;
         open.write_all(&bytes)?;
         open.sync_all()?;
         fs::rename(&temporary, file)

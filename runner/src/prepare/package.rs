@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::build::{Build, Deadline, Patience};
-use super::cache::{Installed, Key, Lock, Receipt, Stage, is_plain_version};
+use super::cache::{Installed, Key, Lock, Receipt, Stage, is_plain_version, real_folder};
 use super::error::PrepareError;
 use super::{MAX_WAITING, Preparer, off_thread};
 use crate::metrics::BuildEnd;
@@ -143,7 +143,9 @@ impl Preparer {
         let (cache, limit) = (self.cache.clone(), self.settings.cache_bytes);
         let package = package.clone();
         let (published, remembered) = off_thread(move || {
-            let receipt = package.receipt(&stage.package(), &version);
+            // The tools have ended, and from here on it is this process that reads and writes there.
+            let whole = real_folder(&stage.package());
+            let receipt = whole.and_then(|()| package.receipt(&stage.package(), &version));
             let published = receipt.and_then(|receipt| cache.publish(&stage, &key, receipt));
             let remembered = published.is_ok().then(|| cache.remember(&key, &package.spec(), &version));
             stage.remove();

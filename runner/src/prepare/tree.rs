@@ -1,7 +1,8 @@
 //! A tree of files that was fetched, whoever fetched it: what it is, how it is installed and built, what of it is run.
 //!
 //! **Contract.** The tree lies in [`TREE`] of a build's package directory before [`Order::raise`]. Nothing in it is trusted:
-//! links that leave it are refused before a tool sees it, and every path that its files name stays inside it. What it
+//! links that leave it are refused before a tool sees it, and every path that its files name stays inside it. What tools
+//! make of it is trusted no more: where this process itself reads or writes after them, it follows no link out. What it
 //! brings (install scripts, the build command) runs as tools do: in the build's directory, without a secret, for a time.
 //!
 //! ```text
@@ -26,7 +27,7 @@ use protocol::source::Runtime;
 use self::node::Node;
 use self::python::Python;
 use super::build::{Build, Stdout, Surroundings, Tool};
-use super::cache::Receipt;
+use super::cache::{Receipt, real_folder};
 use super::error::PrepareError;
 use super::{off_thread, search_path};
 
@@ -86,6 +87,7 @@ impl Order {
             Kind::Node { bun } => {
                 let node = Node { tree: &tree, project: self.project(&tree)?, bun };
                 node.install(build).await?;
+                in_place(&package)?;
                 let folder = node.root();
                 let programs = [folder.join("node_modules/.bin"), node.project.join("node_modules/.bin")];
                 self.build(build, &tree, &folder, &programs).await
@@ -93,6 +95,7 @@ impl Order {
             Kind::Python => {
                 let python = Python { package: &package, project: self.project(&tree)? };
                 python.install(build).await?;
+                in_place(&package)?;
                 self.build(build, &tree, &python.project, &[package.join("bin")]).await?;
                 if self.build_command.is_empty() { Ok(()) } else { python.install_again(build).await }
             }
@@ -102,6 +105,7 @@ impl Order {
     /// What is to be run of what was raised in `root`. Blocks.
     pub(super) fn receipt(&self, root: &Path, version: &str) -> Result<Receipt, PrepareError> {
         let tree = root.join(TREE);
+        in_place(root)?;
         // Only now is it known that nothing needs it any more.
         let history = tree.join(".git");
         match fs::remove_dir_all(&history) {
@@ -196,6 +200,11 @@ fn within(build: &Build<'_>, folder: &Path, programs: &[PathBuf]) -> Surrounding
     let path = programs.iter().rev().fold(OsString::from(build.path), |rest, first| search_path(first, &rest));
     around.env.insert("PATH".into(), path);
     around
+}
+
+/// Refuses a package directory whose tree, or which itself, is a link since a tool ran.
+fn in_place(package: &Path) -> Result<(), PrepareError> {
+    real_folder(package).and_then(|()| real_folder(&package.join(TREE)))
 }
 
 /// `path` with every link followed, if it is below `tree` then.

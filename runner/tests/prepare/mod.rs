@@ -6,6 +6,7 @@
 mod bounds;
 mod flow;
 mod git;
+mod planted;
 mod private;
 mod registry;
 mod repository;

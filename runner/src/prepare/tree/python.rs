@@ -2,14 +2,15 @@
 //! deployment's arguments name (`-m module`, or a file of the project).
 
 use std::ffi::OsStr;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{TREE, inside, read};
+use super::{TREE, in_place, inside, read};
 use crate::prepare::build::{Build, Stdout, Tool};
-use crate::prepare::cache::{Receipt, Start, VENV_PYTHON};
+use crate::prepare::cache::{Receipt, Start, VENV_PYTHON, unlink};
 use crate::prepare::error::PrepareError;
 use crate::prepare::uvx::script;
 use crate::prepare::{runtimes, words};
@@ -134,14 +135,17 @@ impl Python<'_> {
         })
     }
 
-    /// Puts the project's folder on the path of its environment, by a way that stays true when both move together.
+    /// Puts the project's folder on the path of its environment, by a way that stays true when both move together. What
+    /// was installed ran its own code there, so no link of its is followed.
     fn make_importable(&self) -> Result<(), PrepareError> {
+        in_place(self.package)?;
         let tree = self.package.join(TREE);
         let folder = inside(&tree, &tree).and_then(|tree| Some(self.project.strip_prefix(tree).ok()?.to_owned()));
         for packages in site_packages(self.package)? {
             let line = Path::new("../../..").join(TREE).join(folder.clone().unwrap_or_default());
             let file = packages.join("tree.pth");
-            let written = fs::write(&file, format!("{}\n", line.display()));
+            let open = unlink(&file).and_then(|()| OpenOptions::new().create_new(true).write(true).open(&file));
+            let written = open.and_then(|mut open| writeln!(open, "{}", line.display()));
             written.map_err(PrepareError::disk("write", &file))?;
         }
         Ok(())
@@ -187,11 +191,13 @@ impl Python<'_> {
     }
 }
 
+/// Where the environment's packages lie, with every link followed; refused if one of them is not in the environment.
 fn site_packages(venv: &Path) -> Result<Vec<PathBuf>, PrepareError> {
     let lib = venv.join("lib");
-    let entries = fs::read_dir(&lib).map_err(PrepareError::disk("read", &lib))?;
+    let out = || PrepareError::Project { what: "lib".to_owned(), why: "leads out of the environment".to_owned() };
+    let entries = fs::read_dir(inside(venv, &lib).ok_or_else(out)?).map_err(PrepareError::disk("read", &lib))?;
     let packages = entries.flatten().map(|entry| entry.path().join("site-packages"));
-    Ok(packages.filter(|packages| packages.is_dir()).collect())
+    packages.filter(|packages| packages.is_dir()).map(|packages| inside(venv, &packages).ok_or_else(out)).collect()
 }
 
 #[cfg(test)]
