@@ -63,6 +63,8 @@ pub struct Entry {
     pub spec: ServiceSpec,
     board: Arc<Board>,
     log: SharedLog,
+    /// The last line of the log that is older than this deployment: what stands before it may be of another owner.
+    log_before: u64,
     inner: Mutex<Inner>,
     /// Wakes the gate's clock when something is due earlier than it waits for.
     timer: Notify,
@@ -107,11 +109,13 @@ impl Entry {
             progress: None,
         };
         let changed = AtomicU64::new(board.changed());
+        let log_before = lock(&log).seq();
         Arc::new(Self {
             key,
             spec,
             board,
             log,
+            log_before,
             inner: Mutex::new(inner),
             timer: Notify::new(),
             idle: Notify::new(),
@@ -228,11 +232,12 @@ impl Entry {
         self.board.show(node, self.state());
     }
 
-    /// A failure is kept with the last lines of the log as they were when it happened, until the service is ready again.
+    /// A failure is kept with the last lines of the log as they were when it happened, until the service is ready again;
+    /// with none that is older than this deployment.
     fn note_failure(&self, event: &Event) {
         let is_failure = matches!(event, Event::Down { .. } | Event::Crashed { .. } | Event::Failed { .. });
         let text = |line: LogLine| brief(&line.text, FAILURE_LINE_BYTES);
-        let log = || lock(&self.log).last(FAILURE_LINES).into_iter().map(text).collect();
+        let log = || lock(&self.log).last_after(self.log_before, FAILURE_LINES).into_iter().map(text).collect();
         let mut inner = self.lock();
         match inner.state.failure().map(ToOwned::to_owned) {
             Some(reason) if is_failure => inner.failure = Some(Failure { reason, log: log() }),

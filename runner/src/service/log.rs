@@ -59,6 +59,21 @@ impl Log {
         self.lines.iter().skip(self.lines.len().saturating_sub(count)).cloned().chain(notice).collect()
     }
 
+    /// The number of the last line that was kept; 0 before the first.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.last
+    }
+
+    /// Of the last `count` lines those behind the one with this number, oldest first.
+    #[must_use]
+    pub fn last_after(&self, seq: u64, count: usize) -> Vec<LogLine> {
+        let mut lines = self.last(count);
+        // Without a number is only the notice of what is being left out now.
+        lines.retain(|line| line.seq.is_none_or(|line| line > seq));
+        lines
+    }
+
     /// At most `count` lines behind the one with this number, oldest first, and whether lines behind it may have been lost:
     /// those that had to go, or those of an earlier life of the runner.
     #[must_use]
