@@ -116,9 +116,9 @@ fn faults_of_the_handshake() {
     assert!(matches!(&effects[1], Effect::Noise(bytes) if std::str::from_utf8(bytes).is_err()));
     assert_eq!(effects[2], Effect::LongLine(10));
     let effects = noisy.on(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#);
-    let asked: Vec<Value> = effects[..3].iter().map(|effect| sent(effect)["method"].clone()).collect();
-    assert_eq!(asked, ["ping", "sampling/createMessage", "roots/list"]);
-    assert_eq!(effects[3..], [Effect::ChangeToolsAfter(4), Effect::DieAfter { after_ms: 3, code: 1 }]);
+    let asked: Vec<Value> = effects[..4].iter().map(|effect| sent(effect)["method"].clone()).collect();
+    assert_eq!(asked, ["ping", "sampling/createMessage", "roots/list", "elicitation/create"]);
+    assert_eq!(effects[4..], [Effect::ChangeToolsAfter(4), Effect::DieAfter { after_ms: 3, code: 1 }]);
 
     noisy.on(r#"{"jsonrpc":"2.0","id":"own-ping","result":{}}"#);
     let shown = sent(&call(&mut noisy, "answers", &json!({}))[0]);
