@@ -155,7 +155,7 @@ impl Services {
                 Ok(accepted) => return accepted,
                 Err(CallError::Gone { .. } | CallError::Down) => {}
                 Err(error) => {
-                    return Err(Refused::Internal(format!("the deploy's outcome is unknown: {error}")));
+                    return Err(unknown("the deploy's outcome", &error));
                 }
             }
         }
@@ -172,7 +172,7 @@ impl Services {
         match cell.slot.call(undeploy, ACCEPT_WITHIN).await {
             Ok(accepted) => accepted,
             Err(CallError::Gone { .. }) => self.remove_parked(&cell, &by, &teller).await,
-            Err(error) => Err(Refused::Internal(format!("the undeploy's outcome is unknown: {error}"))),
+            Err(error) => Err(unknown("the undeploy's outcome", &error)),
         }
     }
 
@@ -182,10 +182,8 @@ impl Services {
     /// [`Refused`] when it was not accepted.
     pub async fn manage(&self, name: &str, by: Principal, change: Change, teller: Teller) -> Result<(), Refused> {
         let (cell, _) = self.find(name, &by, Verb::Manage)?;
-        match cell.slot.call(Manage { by, change, teller }, ACCEPT_WITHIN).await {
-            Ok(accepted) => accepted,
-            Err(error) => Err(Refused::Internal(format!("what becomes of the service is unknown: {error}"))),
-        }
+        let accepted = cell.slot.call(Manage { by, change, teller }, ACCEPT_WITHIN).await;
+        accepted.unwrap_or_else(|error| Err(unknown("what becomes of the service", &error)))
     }
 
     /// Shares a service with others than before; the scope is settled.
@@ -194,10 +192,8 @@ impl Services {
     /// [`Refused`] when it is not.
     pub async fn share(&self, name: &str, by: Principal, scope: Scope) -> Result<(), Refused> {
         let (cell, _) = self.find(name, &by, Verb::Manage)?;
-        match cell.slot.call(Share { by, scope }, ACCEPT_WITHIN).await {
-            Ok(accepted) => accepted,
-            Err(error) => Err(Refused::Internal(format!("with whom the service is shared is unknown: {error}"))),
-        }
+        let accepted = cell.slot.call(Share { by, scope }, ACCEPT_WITHIN).await;
+        accepted.unwrap_or_else(|error| Err(unknown("with whom the service is shared", &error)))
     }
 
     /// Does the work of an actor that is given up: what it could not read must not keep anybody from removing it.
@@ -250,4 +246,9 @@ impl Observer for CloseParked {
             cell.desk.set(Phase::Closed(FailCode::NotRunning, words));
         }
     }
+}
+
+/// The actor was asked and did not say.
+fn unknown(what: &str, error: &CallError) -> Refused {
+    Refused::Internal(format!("{what} is unknown: {error}"))
 }

@@ -16,9 +16,10 @@ use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 use super::outlet::PortOutlet;
+use super::port::Joined;
 use crate::mesh::MeshContext;
 use crate::mesh::hosted::Hosted;
-use crate::mesh::peer::{Outlet as _, Presence, reply};
+use crate::mesh::peer::{Outlet as _, reply};
 use crate::mesh::scope::Verb;
 use crate::mesh::service::{Call, ServiceCell, Ticket};
 use crate::metrics::{CallMeter, Limit, Metrics};
@@ -78,7 +79,8 @@ impl Calls {
     }
 
     /// Takes a call in; its one answer goes to the outlet.
-    pub(super) fn call(&self, mesh: &MeshContext, who: &Presence, call: McpCall<'_>, req_id: Option<&str>) {
+    pub(super) fn call(&self, joined: &Joined, call: McpCall<'_>, req_id: Option<&str>) {
+        let Joined { mesh, presence: who, affinity, .. } = joined;
         let began = self.meter.begun();
         let place = match mesh.services.find(&call.server_name, &who.principal(), Verb::Call) {
             Ok((cell, _)) => Place::Service(Ticket::default(), cell),
@@ -109,7 +111,7 @@ impl Calls {
                 sink,
                 progress,
                 ticket,
-                member: affinity(mesh, who.member.as_str()),
+                member: Arc::clone(affinity),
             }),
             Place::Peer(hosted, id) => hosted.call(id, who, &call, sink),
         }
@@ -198,7 +200,7 @@ struct Word {
 }
 
 /// What a runner learns of the member that calls: always the same for one, and nothing that names it.
-fn affinity(mesh: &MeshContext, member: &str) -> Arc<str> {
+pub(super) fn affinity(mesh: &MeshContext, member: &str) -> Arc<str> {
     let mut hash = Sha256::new();
     for part in ["claudemesh/affinity/v1", mesh.id.as_str(), member] {
         hash.update(part.as_bytes());

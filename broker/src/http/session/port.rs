@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::anonymous::Anonymous;
-use super::calls::Calls;
+use super::calls::{self, Calls};
 use super::mail;
 use super::outlet::{Out, PortOutlet};
 use crate::http::Http;
@@ -52,6 +52,8 @@ pub(super) struct Port {
 pub(super) struct Joined {
     pub(super) mesh: Arc<MeshContext>,
     pub(super) presence: Arc<Presence>,
+    /// What runners learn of the member.
+    pub(super) affinity: Arc<str>,
     slot: Slot<PeerActor>,
     goodbye: Arc<AtomicBool>,
     /// A permit for each message that has no answer yet.
@@ -114,7 +116,7 @@ impl Port {
                 self.refuse(ErrorCode::Draining, "the broker is stopping", req_id);
             }
             (Some(joined), ClientMessage::McpCall(call)) => {
-                self.calls.call(&joined.mesh, &joined.presence, call, req_id);
+                self.calls.call(joined, call, req_id);
             }
             (Some(joined), ClientMessage::McpCallResponse(response)) => {
                 if !joined.mesh.hosted.answered(&joined.presence.presence_id, &response) {
@@ -265,7 +267,8 @@ async fn enter(
     let goodbye = Arc::new(AtomicBool::new(false));
     let seated = Seated { presence: Arc::clone(&presence), outlet, entered, goodbye: Arc::clone(&goodbye) };
     let sends = Arc::new(Semaphore::new(mail::MAX_SENDS));
-    let joined = Joined { mesh, presence, slot: Slot::new(), goodbye, sends };
+    let affinity = calls::affinity(&mesh, presence.member.as_str());
+    let joined = Joined { mesh, presence, affinity, slot: Slot::new(), goodbye, sends };
     let child = peer::child(&joined.mesh, seated, &joined.slot);
     if let Err(error) = joined.mesh.peers.start_ready(child, HELLO_WITHIN).await {
         let presence = Arc::clone(&joined.presence.presence_id);

@@ -61,10 +61,10 @@ impl Hosted {
         self.lock().state.server(name).is_some()
     }
 
-    /// What a hosted server offers.
+    /// Those of the tools that a hosted server offers that are asked for; `None` when nobody hosts it.
     #[must_use]
-    pub fn tools(&self, name: &str) -> Option<Vec<Tool>> {
-        self.lock().state.server(name).map(|server| server.offer.tools.clone())
+    pub fn tools(&self, name: &str, asked: impl Fn(&&Tool) -> bool) -> Option<Vec<Tool>> {
+        self.lock().state.server(name).map(|server| server.offer.tools.iter().filter(asked).cloned().collect())
     }
 
     /// Everything that is hosted.

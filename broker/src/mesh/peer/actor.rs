@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use actix::prelude::*;
+use protocol::link::Tool;
 use protocol::wire::{
     Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpEvents, McpLogs, McpRegister, McpSchema,
     McpSchemaResult, McpScope, PeersList, ReadInbox, ServerMessage,
@@ -239,16 +240,18 @@ impl PeerActor {
 
     fn schema(&self, wanted: McpSchema, req_id: Option<&str>) {
         let found = self.mesh.services.find(&wanted.server_name, &self.presence.principal(), Verb::See);
-        let listed = match (found, self.mesh.hosted.tools(&wanted.server_name)) {
-            (Ok((_, view)), _) => view.tools.to_vec(),
-            (Err(_), Some(tools)) => tools,
-            (Err(refused), None) => {
+        let asked = |tool: &&Tool| wanted.tool_name.as_deref().is_none_or(|name| name == tool.name);
+        let listed = match found {
+            Ok((_, view)) => Ok(view.tools.iter().filter(asked).cloned().collect()),
+            Err(refused) => self.mesh.hosted.tools(&wanted.server_name, asked).ok_or(refused),
+        };
+        let tools: Vec<Tool> = match listed {
+            Ok(tools) => tools,
+            Err(refused) => {
                 self.outlet.send(reply::refused(&refused, req_id));
                 return;
             }
         };
-        let asked = |name: &str| wanted.tool_name.as_deref().is_none_or(|tool| tool == name);
-        let tools: Vec<_> = listed.iter().filter(|tool| asked(&tool.name)).cloned().collect();
         if let (Some(tool), true) = (&wanted.tool_name, tools.is_empty()) {
             let words = format!("service \"{}\" has no tool \"{tool}\"", wanted.server_name);
             self.outlet.send(reply::error(ErrorCode::NotFound, words, req_id));
