@@ -282,13 +282,8 @@ impl Gate {
         matches!(self.phase, Phase::Open)
             && self.in_flight < self.rules.concurrency
             && self.waiting.of(member) == 0
-            && self.may_have_more(member)
+            && may_have_more(&self.shares, member)
     }
-
-    fn may_have_more(&self, member: &Member) -> bool {
-        member.is_none() || self.share(member).in_flight < MEMBER_IN_FLIGHT_MAX
-    }
-
     fn share(&self, member: &Member) -> Share {
         self.shares.get(member).copied().unwrap_or_default()
     }
@@ -313,10 +308,7 @@ impl Gate {
         }
         while self.in_flight < self.rules.concurrency && self.pool.admits(self.now) {
             let Self { waiting, shares, .. } = self;
-            let may = |member: &Member| {
-                member.is_none() || shares.get(member).is_none_or(|share| share.in_flight < MEMBER_IN_FLIGHT_MAX)
-            };
-            let Some(rpc) = waiting.next(may) else { return };
+            let Some(rpc) = waiting.next(|member| may_have_more(shares, member)) else { return };
             self.hand_over(rpc, effects);
         }
         if !self.pool.admits(self.now) {
@@ -451,6 +443,11 @@ impl Gate {
         self.next_rpc += 1;
         id
     }
+}
+
+/// Whether a member may have one more call before the processes.
+fn may_have_more(shares: &HashMap<Member, Share>, member: &Member) -> bool {
+    member.is_none() || shares.get(member).is_none_or(|share| share.in_flight < MEMBER_IN_FLIGHT_MAX)
 }
 
 fn draining() -> Answer {
