@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::error::PrepareError;
 use super::size::{self, Bounds};
@@ -37,6 +38,8 @@ pub use usage::Hold;
 const RECEIPT: &str = "receipt.json";
 /// Changes when a receipt's meaning does; packages with another are built anew.
 const RECEIPT_FORMAT: u32 = 2;
+/// Digits of [`digest`].
+const KEY_DIGITS: usize = 32;
 /// No version of either registry comes near it.
 const MAX_VERSION_BYTES: usize = 128;
 
@@ -75,6 +78,16 @@ impl Key {
     pub(super) fn new(kind: Kind, parts: &[&str]) -> Self {
         Self { kind, name: parts.join("+").replace('/', "+") }
     }
+}
+
+/// What tells apart installations that differ in more than a name can hold, for a part of a [`Key`].
+pub(super) fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.len().to_be_bytes());
+        hash.update(part);
+    }
+    hex::encode(hash.finalize()).chars().take(KEY_DIGITS).collect()
 }
 
 /// How an installed program is started.

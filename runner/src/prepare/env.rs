@@ -7,9 +7,9 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::Path;
 
-/// Variables an operator sets for every installation, passed when present:
-/// how to reach the network, whom to trust there, and where packages come from.
-pub const PASSED: &[&str] = &[
+/// Variables an operator sets for every tool, passed when present: where
+/// programs are, how to reach the network, and whom to trust there.
+pub const NETWORK: &[&str] = &[
     "PATH",
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -21,6 +21,11 @@ pub const PASSED: &[&str] = &[
     "no_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
+];
+
+/// Those for every installation besides: whom its tools trust, and where
+/// packages come from.
+pub const PASSED: &[&str] = &[
     "NODE_EXTRA_CA_CERTS",
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
@@ -46,23 +51,8 @@ pub const PASSED: &[&str] = &[
 /// Families of such variables. npm reads both spellings.
 pub const PASSED_PREFIXES: &[&str] = &["npm_config_", "NPM_CONFIG_", "UV_INDEX_"];
 
-/// Of those, and of the operator's, what git gets: the network and whom to trust there. Its own settings files are not
-/// read, so a repository cannot be sent elsewhere by them.
-const FOR_GIT: &[&str] = &[
-    "PATH",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "GIT_SSL_CAINFO",
-    "GIT_SSL_CAPATH",
-];
+/// Those for git besides. Its own settings files are not read, so a repository cannot be sent elsewhere by them.
+const FOR_GIT: &[&str] = &["GIT_SSL_CAINFO", "GIT_SSL_CAPATH"];
 
 /// Set for git always: no settings but ours, no questions, no filters, no helpers.
 const FIXED_FOR_GIT: &[(&str, &str)] = &[
@@ -127,7 +117,7 @@ impl EnvSource {
     pub fn new(all: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let mut kept = Self::default();
         for (name, value) in all {
-            if name.to_str().is_some_and(|name| FOR_GIT.contains(&name)) {
+            if name.to_str().is_some_and(|name| NETWORK.contains(&name) || FOR_GIT.contains(&name)) {
                 kept.git.insert(name.clone(), value.clone());
             }
             if name == "HOME" {
@@ -195,7 +185,8 @@ fn is_passed(name: &OsStr) -> bool {
     let Some(name) = name.to_str() else {
         return false;
     };
-    PASSED.contains(&name)
+    NETWORK.contains(&name)
+        || PASSED.contains(&name)
         || PASSED_PREFIXES.iter().any(|prefix| {
             name.strip_prefix(prefix).is_some_and(|setting| {
                 let setting = setting.to_lowercase().replace('-', "_");

@@ -15,11 +15,10 @@ use std::path::Path;
 
 use protocol::SecretString;
 use protocol::source::{Runtime, Source};
-use sha2::{Digest as _, Sha256};
 
 use self::remote::{Home, found};
 use super::build::{Build, Finished, Stdout, Surroundings, Tool};
-use super::cache::{Key, Kind, Receipt};
+use super::cache::{self, Key, Kind, Receipt};
 use super::env::EnvSource;
 use super::error::PrepareError;
 use super::package::{Package, Unresolved};
@@ -31,8 +30,6 @@ use super::{runtimes, words};
 const COMMIT_DIGITS: [usize; 2] = [40, 64];
 /// What of a repository's name becomes part of a directory's.
 const MAX_LABEL: usize = 40;
-/// Digits that tell apart what is kept in the cache.
-const KEY_DIGITS: usize = 32;
 
 /// Settings that no repository and no machine changes.
 const SETTINGS: &[&str] = &[
@@ -92,14 +89,9 @@ impl Repository {
 
     /// Everything that shapes an installation, and the token: who cannot fetch it does not get it from the cache either.
     fn digest(&self) -> String {
-        let mut hash = Sha256::new();
         let token = self.token.as_ref().map_or("", SecretString::expose);
         let words = self.order.words();
-        for part in [self.url.as_str(), token].into_iter().chain(words.iter().map(String::as_str)) {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
-        hex::encode(hash.finalize()).chars().take(KEY_DIGITS).collect()
+        cache::digest([self.url.as_str(), token].into_iter().chain(words.iter().map(String::as_str)))
     }
 
     /// The repository's own name, as far as it can be part of a file's.

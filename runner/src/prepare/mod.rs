@@ -14,8 +14,10 @@
 //!
 //! `npx`, `uvx`, `git`, `zip` and `command` are one file per kind of source; `package` is the
 //! way packages go, `tree` what becomes of files that were fetched, `cache` where all
-//! of it ends up and `stock` what is kept there, `build` what the tools share.
+//! of it ends up and `stock` what is kept there, `build` what the tools share,
+//! `brought` how their files are read.
 
+mod brought;
 mod build;
 mod cache;
 mod command;
@@ -45,7 +47,7 @@ use tokio::sync::Semaphore;
 pub use self::build::Patience;
 use self::cache::Cache;
 pub use self::cache::Hold;
-pub use self::env::{EnvSource, PASSED, PASSED_PREFIXES};
+pub use self::env::{EnvSource, NETWORK, PASSED, PASSED_PREFIXES};
 pub use self::error::PrepareError;
 use self::git::Repository;
 use self::npx::NpmPackage;
@@ -152,7 +154,7 @@ pub struct Preparer {
 
 impl Preparer {
     /// `cache_dir` is absolute and is created when first needed. `env` is the
-    /// runner's environment, of which only a short list is used ([`PASSED`]).
+    /// runner's environment, of which only a short list is used ([`NETWORK`], [`PASSED`]).
     pub fn new(cache_dir: PathBuf, launcher: Launcher, env: EnvSource, builds_at_once: usize) -> Self {
         let builds = builds_at_once.clamp(1, Semaphore::MAX_PERMITS / 2);
         let files = Files::in_cache(&cache_dir);

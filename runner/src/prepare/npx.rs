@@ -16,14 +16,12 @@ use serde_json::Value;
 
 use self::bin::Main;
 use self::spec::NpmSpec;
+use super::brought::{self, MANIFEST_BYTES};
 use super::build::{Build, Finished, Stdout, Tool};
 use super::cache::{Key, Kind, Receipt, Start};
 use super::error::PrepareError;
 use super::package::{Package, Unresolved};
 use super::{runtimes, words};
-
-/// A manifest larger than this is not read.
-const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 
 /// A package of the npm registry.
 #[derive(Debug, Clone)]
@@ -144,9 +142,6 @@ fn versions(answer: &Finished) -> Option<Vec<String>> {
 }
 
 fn read_manifest(file: &Path) -> Result<Value, PrepareError> {
-    let mut bytes = Vec::new();
-    let read = fs::File::open(file)
-        .and_then(|open| open.take(MAX_MANIFEST_BYTES).read_to_end(&mut bytes))
-        .and_then(|_| Ok(serde_json::from_slice(&bytes)?));
-    read.map_err(PrepareError::disk("read", file))
+    let bytes = brought::read(file, MANIFEST_BYTES)?;
+    serde_json::from_slice(&bytes).map_err(|error| PrepareError::disk("read", file)(error.into()))
 }

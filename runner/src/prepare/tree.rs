@@ -17,11 +17,8 @@ mod python;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use nix::libc;
 use protocol::source::Runtime;
 
 use self::node::Node;
@@ -33,8 +30,6 @@ use super::{off_thread, search_path};
 
 /// Where the tree lies in a package directory.
 pub(super) const TREE: &str = "tree";
-/// A manifest larger than this is not read.
-const MAX_MANIFEST_BYTES: u64 = 4 * 1024 * 1024;
 /// What is shown of a build command.
 const MAX_SHOWN: usize = 120;
 
@@ -211,16 +206,6 @@ fn in_place(package: &Path) -> Result<(), PrepareError> {
 fn inside(tree: &Path, path: &Path) -> Option<PathBuf> {
     let (tree, path) = (fs::canonicalize(tree).ok()?, fs::canonicalize(path).ok()?);
     path.starts_with(tree).then_some(path)
-}
-
-/// Reads a file that the tree brought, not through a link and not without end.
-fn read(file: &Path) -> Result<Vec<u8>, PrepareError> {
-    let mut bytes = Vec::new();
-    // Without waiting: a pipe of that name would never be written to.
-    let open = fs::OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(file);
-    let read = open.and_then(|open| open.take(MAX_MANIFEST_BYTES).read_to_end(&mut bytes));
-    read.map_err(PrepareError::disk("read", file))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use sha2::{Digest as _, Sha256};
 pub use self::store::{FileError, Files};
 use self::unpack::{Bounds, unpack};
 use super::build::Build;
-use super::cache::{Key, Kind, Receipt};
+use super::cache::{self, Key, Kind, Receipt};
 use super::error::PrepareError;
 use super::off_thread;
 use super::package::{Package, Unresolved};
@@ -26,8 +26,6 @@ use super::tree::{self, Order};
 
 /// Digits of a SHA-256.
 pub(super) const SHA256_DIGITS: usize = 64;
-/// Digits that tell apart what was made of one archive in different ways.
-const KEY_DIGITS: usize = 32;
 
 /// A project in an archive.
 #[derive(Debug, Clone)]
@@ -49,12 +47,7 @@ impl Archive {
 
     /// Everything that shapes an installation, the bytes apart: those are its version.
     fn digest(&self) -> String {
-        let mut hash = Sha256::new();
-        for word in self.order.words() {
-            hash.update(word.len().to_be_bytes());
-            hash.update(word);
-        }
-        hex::encode(hash.finalize()).chars().take(KEY_DIGITS).collect()
+        cache::digest(self.order.words().iter().map(String::as_str))
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{TREE, inside, read, within};
+use super::{TREE, inside, within};
+use crate::prepare::brought::{MANIFEST_BYTES, read};
 use crate::prepare::build::{Build, Stdout, Tool};
 use crate::prepare::cache::{Receipt, Start};
 use crate::prepare::error::PrepareError;
@@ -81,8 +82,8 @@ impl Node<'_> {
             let file = file.to_string_lossy().into_owned();
             return Err(none("its program is not there; if it has to be built, name a build command", vec![file]));
         };
-        let head = read(&program)?;
-        let start = match (bin::start(&program, head.get(..bin::HEAD_BYTES).unwrap_or(&head)), self.bun) {
+        let head = read(&program, u64::try_from(bin::HEAD_BYTES).unwrap_or(u64::MAX))?;
+        let start = match (bin::start(&program, &head), self.bun) {
             (Start::Node { .. }, true) => Start::Bun,
             (Start::Direct, true) if program.extension().is_some_and(|ending| ending == "ts") => Start::Bun,
             (start, _) => start,
@@ -117,7 +118,7 @@ fn names(manifest: &Value) -> (&str, &str) {
 
 fn manifest(folder: &Path) -> Result<Value, PrepareError> {
     let file = folder.join("package.json");
-    let bytes = read(&file)?;
+    let bytes = read(&file, MANIFEST_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| PrepareError::Project {
         what: "package.json".to_owned(),
         why: format!("cannot be read: line {}, column {}", error.line(), error.column()),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{TREE, in_place, inside, read};
+use super::{TREE, in_place, inside};
+use crate::prepare::brought::{MANIFEST_BYTES, read};
 use crate::prepare::build::{Build, Stdout, Tool};
 use crate::prepare::cache::{Receipt, Start, VENV_PYTHON, unlink};
 use crate::prepare::error::PrepareError;
@@ -175,7 +176,7 @@ impl Python<'_> {
         if !self.has("pyproject.toml") {
             return Ok(Manifest::default());
         }
-        let bytes = read(&file)?;
+        let bytes = read(&file, MANIFEST_BYTES)?;
         let wrong = |why: &str| PrepareError::Project { what: "pyproject.toml".to_owned(), why: why.to_owned() };
         let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not text"))?;
         toml::from_str(text).map_err(|error| wrong(&format!("cannot be read: {}", error.message())))

@@ -5,8 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::spec::normalise;
+use crate::prepare::brought::{MANIFEST_BYTES, read as read_brought};
 use crate::prepare::cache::Start;
 use crate::prepare::error::PrepareError;
+
+/// What is read of the list of a distribution's files: some have many.
+const RECORD_BYTES: u64 = 64 * 1024 * 1024;
 
 /// What an installed distribution says about itself.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,8 +29,8 @@ pub(in crate::prepare) fn read(venv: &Path, name: &str) -> Result<Option<Distrib
     };
     // Both files may be absent: a distribution without scripts, or one whose
     // installer left no record.
-    let entry_points = fs::read_to_string(info.join("entry_points.txt")).unwrap_or_default();
-    let record = fs::read_to_string(info.join("RECORD")).unwrap_or_default();
+    let text = |name: &str, most| text(&info.join(name), most).unwrap_or_default();
+    let (entry_points, record) = (text("entry_points.txt", MANIFEST_BYTES), text("RECORD", RECORD_BYTES));
     Ok(Some(Distribution { version, scripts: scripts(&entry_points, &record) }))
 }
 
@@ -43,6 +47,11 @@ pub(super) fn module(venv: &Path, name: &str) -> Result<Option<(String, PathBuf)
     Ok(None)
 }
 
+fn text(file: &Path, most: u64) -> Result<String, PrepareError> {
+    let bytes = read_brought(file, most)?;
+    String::from_utf8(bytes).map_err(|error| PrepareError::disk("read", file)(std::io::Error::other(error)))
+}
+
 fn find_info(venv: &Path, name: &str) -> Result<Option<(PathBuf, String)>, PrepareError> {
     let wanted = normalise(name);
     for python in entries(&venv.join("lib"))? {
@@ -51,7 +60,7 @@ fn find_info(venv: &Path, name: &str) -> Result<Option<(PathBuf, String)>, Prepa
                 continue;
             }
             let file = info.join("METADATA");
-            let metadata = fs::read_to_string(&file).map_err(PrepareError::disk("read", &file))?;
+            let metadata = text(&file, MANIFEST_BYTES)?;
             if header(&metadata, "Name").is_some_and(|found| normalise(found) == wanted) {
                 return Ok(header(&metadata, "Version").map(|version| (info, version.to_owned())));
             }
@@ -146,6 +155,20 @@ mod tests {
                 ("native".to_owned(), Start::Direct),
             ]
         );
+    }
+
+    #[test]
+    fn h46_what_a_distribution_says_is_not_read_through_a_link_or_from_a_pipe() {
+        let venv = tempfile::tempdir().unwrap();
+        let info = venv.path().join("lib/python3.11/site-packages/s-1.dist-info");
+        fs::create_dir_all(&info).unwrap();
+        fs::write(info.join("METADATA"), "Name: s\nVersion: 1\n").unwrap();
+        std::os::unix::fs::symlink("/dev/zero", info.join("entry_points.txt")).unwrap();
+        nix::unistd::mkfifo(&info.join("RECORD"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read(venv.path(), "s").unwrap(), Some(distribution(&[])));
+        fs::rename(info.join("METADATA"), info.join("elsewhere")).unwrap();
+        std::os::unix::fs::symlink("elsewhere", info.join("METADATA")).unwrap();
+        assert!(matches!(read(venv.path(), "s").unwrap_err(), PrepareError::Disk { .. }));
     }
 
     #[test]
