@@ -52,15 +52,15 @@ pub(crate) enum Command {
     /// Stop a service and take it out of the mesh
     Undeploy(command::undeploy::UndeployArgs),
     /// Replace a service by the newest that its source has
-    Update(command::update::UpdateArgs),
+    Update(command::deploy::BringUpArgs),
     /// Bring an earlier deployment of a service back
     Rollback(command::rollback::RollbackArgs),
     /// End a service's processes and start them again
-    Restart(command::restart::RestartArgs),
+    Restart(command::deploy::BringUpArgs),
     /// Stop a service and keep it
     Stop(command::stop::StopArgs),
     /// Start a service that was stopped, failed or crashed
-    Start(command::start::StartArgs),
+    Start(command::deploy::BringUpArgs),
     /// Show or change with whom a service is shared
     Scope(command::scope::ScopeArgs),
     /// List the services you may use

@@ -4,6 +4,7 @@
 //! `_reqId`; what nobody asked for comes out of [`Client::next_push`]. Every wait has a limit, and a limit that is reached
 //! is an error that says so. One task owns the socket; it ends with the client, or when the broker is gone.
 
+mod backoff;
 mod driver;
 mod error;
 mod frame;
@@ -13,6 +14,7 @@ mod mesh;
 
 use std::time::Duration;
 
+pub(crate) use backoff::Backoff;
 pub(crate) use driver::Pushes;
 pub(crate) use error::ClientError;
 use error::seconds;

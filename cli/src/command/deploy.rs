@@ -24,7 +24,7 @@ use crate::wire::{self, DeployStatus, Policy, Request, Tool};
 
 /// How long a deploy may take unless told otherwise: the broker's own limits (20 builds in the queue, 10 minutes to
 /// build, one to start) end it earlier, with a better reason.
-pub(super) const DEFAULT_TIMEOUT: &str = "15m";
+const DEFAULT_TIMEOUT: &str = "15m";
 
 /// What is shown until the broker says more.
 const TAKEN: &str = "taken by the broker";
@@ -106,12 +106,8 @@ pub(crate) struct DeployArgs {
     /// Memory limit in MiB
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     memory_mb: Option<u32>,
-    /// How long to wait for it to run
-    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = DEFAULT_TIMEOUT)]
-    timeout: Duration,
-    /// Return as soon as the broker has taken it
-    #[arg(long)]
-    no_wait: bool,
+    #[command(flatten)]
+    wait: WaitArgs,
     #[command(flatten)]
     policy: Policy,
     /// Whether the source is uploaded.
@@ -119,9 +115,30 @@ pub(crate) struct DeployArgs {
     uploads: bool,
 }
 
+/// The words of a verb that brings a service up and says no more than its name.
+#[derive(Debug, Args)]
+pub(crate) struct BringUpArgs {
+    /// The service
+    #[arg(value_parser = super::service_name)]
+    pub(super) name: String,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
+}
+
+/// How long a person waits for a service to run.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct WaitArgs {
+    /// How long to wait for it to run
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = DEFAULT_TIMEOUT)]
+    timeout: Duration,
+    /// Return as soon as the broker has taken it
+    #[arg(long)]
+    no_wait: bool,
+}
+
 /// Runs `deploy`.
 pub(crate) async fn run(context: &Context, mut args: DeployArgs) -> Result<(), CliError> {
-    let (timeout, no_wait, zip) = (args.timeout, args.no_wait, args.zip.take());
+    let (wait, zip) = (args.wait, args.zip.take());
     args.uploads = zip.is_some();
     let mut request = request(args)?;
     // Everything else was found to be in order before anything is sent.
@@ -129,7 +146,7 @@ pub(crate) async fn run(context: &Context, mut args: DeployArgs) -> Result<(), C
         *file_id = upload::archive(context, &path).await?;
     }
     let name = request.server_name.clone();
-    bring_up(context, &name, &request, timeout, no_wait).await
+    bring_up(context, &name, &request, wait).await
 }
 
 /// Makes a request of which a service comes up, shows the way, and ends with its tools or with the reason why not.
@@ -137,8 +154,7 @@ pub(super) async fn bring_up<R: Request<Reply = DeployStatus>>(
     context: &Context,
     name: &str,
     request: &R,
-    timeout: Duration,
-    no_wait: bool,
+    WaitArgs { timeout, no_wait }: WaitArgs,
 ) -> Result<(), CliError> {
     let mut client = context.client().await?;
     let ended = follow(context, &mut client, request, Deadline::after(timeout), no_wait).await;

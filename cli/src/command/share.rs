@@ -4,7 +4,6 @@
 //! `--json`: `{"name", "status": "shared", "tools": [...]}` each time that it is offered.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::Args;
 use protocol::wire::{McpRegister, McpRegisterAck, McpUnregister};
@@ -15,17 +14,13 @@ use serde_json::value::RawValue;
 use tokio::sync::{Semaphore, mpsc};
 
 use super::Context;
-use crate::client::{ANSWER_TIMEOUT, Frame, Mesh, Pushes};
+use crate::client::{ANSWER_TIMEOUT, Backoff, Frame, Mesh, Pushes};
 use crate::error::{CliError, Kind};
 use crate::share::local::{self, Local};
 use crate::text;
 
 /// Calls that are carried out at a time; further ones are answered as an error.
 const MAX_CALLS: usize = 64;
-/// The first wait before connecting again; it doubles, and its length is random.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest such wait.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The `type` of a call for a server that we host, and of its answer.
 const FORWARD_TYPE: &str = "mcp_call_forward";
 const RESPONSE_TYPE: &str = "mcp_call_response";
@@ -82,11 +77,11 @@ enum End {
 pub(crate) async fn run(context: &Context, args: ShareArgs) -> Result<(), CliError> {
     let mut server = Local::start(&args.argv).await?;
     let mut mesh = context.mesh(Pushes::Dropped).await?;
-    let mut backoff = FIRST_BACKOFF;
+    let mut backoff = Backoff::new();
     loop {
         let end = match offer(context, &mut mesh, &server, &args).await {
             Ok(()) => {
-                backoff = FIRST_BACKOFF;
+                backoff.reset();
                 host(&mut mesh, &mut server, &args.name).await
             }
             Err(error) if passes(&error) => End::Lost,
@@ -194,13 +189,11 @@ fn take(frame: &Frame, name: &str, server: &Arc<Server>, places: &Arc<Semaphore>
 }
 
 /// Connects again, with waits that grow; false when the user stops it meanwhile.
-async fn reconnect(mesh: &mut Mesh, backoff: &mut Duration) -> Result<bool, CliError> {
+async fn reconnect(mesh: &mut Mesh, backoff: &mut Backoff) -> Result<bool, CliError> {
     loop {
-        let wait = backoff.mul_f64(rand::random());
-        *backoff = (*backoff * 2).min(MAX_BACKOFF);
         tokio::select! {
             _ = stop() => return Ok(false),
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(backoff.next()) => {}
         }
         match mesh.reconnect().await {
             Ok(()) => return Ok(true),

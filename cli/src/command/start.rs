@@ -1,30 +1,12 @@
 //! `start`: starts a service that was stopped, or that failed or crashed. `--json` as `deploy`.
 
-use std::time::Duration;
-
-use clap::Args;
-
-use super::deploy::{self, DEFAULT_TIMEOUT};
-use super::{Context, values};
+use super::Context;
+use super::deploy::{self, BringUpArgs};
 use crate::error::CliError;
 use crate::wire;
 
-/// The words of `start`.
-#[derive(Debug, Args)]
-pub(crate) struct StartArgs {
-    /// The service
-    #[arg(value_parser = super::service_name)]
-    name: String,
-    /// How long to wait for it to run
-    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = DEFAULT_TIMEOUT)]
-    timeout: Duration,
-    /// Return as soon as the broker has taken it
-    #[arg(long)]
-    no_wait: bool,
-}
-
 /// Runs `start`.
-pub(crate) async fn run(context: &Context, args: StartArgs) -> Result<(), CliError> {
-    let request = wire::StartService { server_name: args.name.clone() };
-    deploy::bring_up(context, &args.name, &request, args.timeout, args.no_wait).await
+pub(crate) async fn run(context: &Context, BringUpArgs { name, wait }: BringUpArgs) -> Result<(), CliError> {
+    let request = wire::StartService { server_name: name.clone() };
+    deploy::bring_up(context, &name, &request, wait).await
 }

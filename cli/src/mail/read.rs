@@ -8,16 +8,12 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::send::resend;
 use super::shown::Item;
-use crate::client::{ANSWER_TIMEOUT, Deadline, Frame, Mesh, Trusted, is_lost};
+use crate::client::{ANSWER_TIMEOUT, Backoff, Deadline, Frame, Mesh, Trusted, is_lost};
 use crate::error::CliError;
 use crate::output::{Printer, age};
 use crate::profile::SessionMemory;
 use crate::wire::mesh::{CLIENT_ACK_TYPE, PUSH_TYPE};
 
-/// The first wait before connecting again; it doubles.
-const FIRST_BACKOFF: Duration = Duration::from_secs(1);
-/// The longest such wait.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// The list of members is asked for again after this long, when a message comes.
 const ROLL_KEPT: Duration = Duration::from_secs(60);
 
@@ -36,7 +32,7 @@ pub(crate) struct Reading {
 pub(crate) async fn read(mesh: &mut Mesh, printer: Printer, reading: Reading) -> Result<u64, CliError> {
     let _only_reader = mesh.file.lock_inbox()?;
     let mut inbox = Inbox::open(mesh, printer, reading).await?;
-    let mut backoff = FIRST_BACKOFF;
+    let mut backoff = Backoff::new();
     loop {
         let end = inbox.session().await;
         match end {
@@ -208,13 +204,11 @@ impl<'a> Inbox<'a> {
     }
 
     /// Connects again, with waits of random length that grow; false when the time is over.
-    async fn reconnect(&mut self, backoff: &mut Duration) -> Result<bool, CliError> {
+    async fn reconnect(&mut self, backoff: &mut Backoff) -> Result<bool, CliError> {
         loop {
-            let wait = backoff.mul_f64(rand::random());
-            *backoff = (*backoff * 2).min(MAX_BACKOFF);
             tokio::select! {
                 () = end_of(self.until) => return Ok(false),
-                () = sleep(wait) => {}
+                () = sleep(backoff.next()) => {}
             }
             let tried = match self.mesh.reconnect().await {
                 Ok(()) => resend(self.mesh, self.printer).await,
@@ -222,7 +216,7 @@ impl<'a> Inbox<'a> {
             };
             match tried {
                 Ok(()) => {
-                    *backoff = FIRST_BACKOFF;
+                    backoff.reset();
                     return Ok(true);
                 }
                 Err(error) if error.kind == crate::error::Kind::Unreachable => {}
