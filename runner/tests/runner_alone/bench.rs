@@ -52,6 +52,8 @@ impl Runner {
     }
 
     pub(super) async fn start_in(dir: TempDir, settings: &[&str]) -> Self {
+        // Before there is a link: one that is silent while the fixture is built would be given up.
+        fixture();
         // Of an earlier life that was killed.
         drop(std::fs::remove_file(dir.path().join("runner.json")));
         let child = command(dir.path(), settings).stderr(Stdio::inherit()).spawn().unwrap();
