@@ -1,9 +1,11 @@
 //! Writes what happens in a mesh, much at the cost of one commit: what comes while a commit is under way goes into the
 //! next.
 //!
-//! **Contract.** Entries are written in the order in which they were given. The mesh's actor is told what became of each
-//! that it numbered, once; when a commit's outcome is not known it is told that, and reads everything again.
-//! [`Scribe::flush`] returns when all that was given before it is settled.
+//! **Contract.** Entries are written in the order in which they were given, but that ends of deliveries may come later
+//! than what was given after them: nobody waits for an end, so it does not make a commit longer that somebody waits for,
+//! and goes along with others of its kind. The mesh's actor is told what became of each entry that it numbered, once; when
+//! a commit's outcome is not known it is told that, and reads everything again. [`Scribe::flush`] returns when all that was
+//! given before it is settled.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +20,8 @@ use crate::store::{Entry, MAX_BATCH_ENTRIES, StoreError, UtcMs, Verdict};
 
 /// How long an entry that nobody waits for is kept, so that it may go along with others.
 const LAZY_WITHIN: Duration = Duration::from_millis(50);
+/// Ends that are kept meanwhile at most.
+const MAX_ENDS: usize = MAX_BATCH_ENTRIES / 4;
 /// Entries that may wait to be written.
 const MAX_WAITING: usize = 32_768;
 /// What nobody waits for and was not taken is written again after this, and at most so many entries.
@@ -108,17 +112,18 @@ pub(super) async fn run(mesh: Arc<MeshContext>, life: Life) -> ExitReason {
     let Some(unread) = reading.unread.as_mut() else {
         return ExitReason::Error("another writer holds the scribe's book".to_owned());
     };
-    let mut jobs = Vec::new();
+    let mut desk = Desk::default();
     loop {
         let stopping = tokio::select! {
-            () = gather(unread, &mut jobs) => false,
+            () = desk.gather(unread) => false,
             () = life.stopping() => true,
         };
         if stopping {
             while let Ok(job) = unread.try_recv() {
-                jobs.push(job);
+                desk.jobs.push(job);
             }
         }
+        let mut jobs = desk.due(Instant::now(), stopping);
         let mut again = Vec::new();
         while !jobs.is_empty() {
             let rest = jobs.split_off(jobs.len().min(MAX_BATCH_ENTRIES));
@@ -129,7 +134,7 @@ pub(super) async fn run(mesh: Arc<MeshContext>, life: Life) -> ExitReason {
         }
         if !again.is_empty() {
             again.truncate(MAX_AGAIN);
-            jobs = again;
+            desk.jobs = again;
             tokio::select! {
                 () = sleep(WRITE_AGAIN) => {}
                 () = life.stopping() => {}
@@ -138,20 +143,60 @@ pub(super) async fn run(mesh: Arc<MeshContext>, life: Life) -> ExitReason {
     }
 }
 
-/// Takes what is there beside what is left of before, and waits a little for more while nobody waits for any of it. Safe
-/// to drop: what was taken is in `jobs`.
-async fn gather(unread: &mut mpsc::Receiver<Job>, jobs: &mut Vec<Job>) {
-    let is_lazy = |job: &Job| matches!(job, Job::Write { token: None, .. });
-    if jobs.is_empty() {
-        unread.recv_many(jobs, MAX_BATCH_ENTRIES).await;
-    }
-    let until = Instant::now() + LAZY_WITHIN;
-    while jobs.len() < MAX_BATCH_ENTRIES && jobs.iter().all(is_lazy) {
-        let room = MAX_BATCH_ENTRIES - jobs.len();
-        tokio::select! {
-            _ = unread.recv_many(jobs, room) => {}
-            () = sleep_until(until) => return,
+/// What was taken from the queue and is not written yet.
+#[derive(Default)]
+struct Desk {
+    jobs: Vec<Job>,
+    /// Ends that let others go first.
+    ends: Vec<Job>,
+    /// When the first of what nobody waits for is written at the latest.
+    until: Option<Instant>,
+}
+
+impl Desk {
+    /// Takes what is there, and waits a little for more while nobody waits for any of it. Safe to drop.
+    async fn gather(&mut self, unread: &mut mpsc::Receiver<Job>) {
+        if self.jobs.is_empty() && self.ends.is_empty() {
+            unread.recv_many(&mut self.jobs, MAX_BATCH_ENTRIES).await;
         }
+        let until = *self.until.get_or_insert_with(|| Instant::now() + LAZY_WITHIN);
+        while self.jobs.len() < MAX_BATCH_ENTRIES && self.jobs.iter().all(Job::is_lazy) {
+            let room = MAX_BATCH_ENTRIES - self.jobs.len();
+            tokio::select! {
+                _ = unread.recv_many(&mut self.jobs, room) => {}
+                () = sleep_until(until) => return,
+            }
+        }
+    }
+
+    /// What is written now: everything, or without the ends while they may wait. Ends come behind the messages they may
+    /// belong to, and whoever waits for all that was given before waits for them too.
+    fn due(&mut self, now: Instant, stopping: bool) -> Vec<Job> {
+        let is_all_lazy = self.jobs.iter().all(Job::is_lazy);
+        let (mut writes, mut flushes) = (Vec::new(), Vec::new());
+        for job in std::mem::take(&mut self.jobs) {
+            match job {
+                Job::Write { token: None, entry: Entry::End { .. } } => self.ends.push(job),
+                Job::Write { .. } => writes.push(job),
+                Job::Flush(_) => flushes.push(job),
+            }
+        }
+        let is_late = self.until.is_none_or(|until| until <= now);
+        if stopping || is_late || is_all_lazy || !flushes.is_empty() || self.ends.len() >= MAX_ENDS {
+            writes.append(&mut self.ends);
+        }
+        if self.ends.is_empty() {
+            self.until = None;
+        }
+        writes.append(&mut flushes);
+        writes
+    }
+}
+
+impl Job {
+    /// Nobody waits for it.
+    const fn is_lazy(&self) -> bool {
+        matches!(self, Self::Write { token: None, .. })
     }
 }
 
@@ -220,5 +265,83 @@ impl Drop for Telling {
         if !unknown.is_empty() {
             let _ = self.mesh.presence.tell(Written(Arc::new(Mutex::new(Some(unknown)))));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use crate::store::DeliveryEnd;
+
+    fn end(id: i64) -> Job {
+        let end = Entry::End { ids: vec![id], how: DeliveryEnd::Delivered, reason: None, at: UtcMs::now() };
+        Job::Write { token: None, entry: end }
+    }
+
+    /// Somebody waits for it. What it says is nothing to this.
+    fn awaited() -> Job {
+        let Job::Write { entry, .. } = end(0) else { unreachable!() };
+        Job::Write { token: Some(Token { life: 1, number: 1 }), entry }
+    }
+
+    /// The ids of the ends, `0` for what is awaited, `-1` for a flush.
+    fn shown(jobs: &[Job]) -> Vec<i64> {
+        let id = |job: &Job| match job {
+            Job::Write { entry: Entry::End { ids, .. }, .. } => ids[0],
+            Job::Write { .. } => 0,
+            Job::Flush(_) => -1,
+        };
+        jobs.iter().map(id).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_wait_for_others_of_their_kind_and_never_long() {
+        let (give, mut unread) = mpsc::channel(MAX_WAITING);
+        let mut desk = Desk::default();
+        let begun = Instant::now();
+        give.try_send(end(1)).unwrap();
+        give.try_send(awaited()).unwrap();
+        desk.gather(&mut unread).await;
+        assert_eq!(shown(&desk.due(Instant::now(), false)), [0], "an end makes a commit longer that is waited for");
+
+        give.try_send(end(2)).unwrap();
+        desk.gather(&mut unread).await;
+        assert_eq!(shown(&desk.due(Instant::now(), false)), [1, 2]);
+        assert_eq!(begun.elapsed(), LAZY_WITHIN, "and all of them within the time of the first");
+
+        give.try_send(end(3)).unwrap();
+        give.try_send(awaited()).unwrap();
+        desk.gather(&mut unread).await;
+        assert_eq!(shown(&desk.due(Instant::now() + LAZY_WITHIN, false)), [0, 3], "what is late goes along");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_everything_waits_for_ends_too() {
+        let (give, mut unread) = mpsc::channel(MAX_WAITING);
+        let mut desk = Desk::default();
+        for job in [end(1), Job::Flush(oneshot::channel().0), awaited()] {
+            give.try_send(job).unwrap();
+        }
+        desk.gather(&mut unread).await;
+        assert_eq!(shown(&desk.due(Instant::now(), false)), [0, 1, -1]);
+
+        give.try_send(end(2)).unwrap();
+        give.try_send(awaited()).unwrap();
+        desk.gather(&mut unread).await;
+        assert_eq!(shown(&desk.due(Instant::now(), true)), [0, 2], "nothing is left behind at the end");
+        assert!(desk.ends.is_empty() && desk.until.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ends_that_wait_have_a_bound() {
+        let (give, mut unread) = mpsc::channel(MAX_WAITING);
+        let mut desk = Desk::default();
+        for id in 1..=i64::try_from(MAX_ENDS).unwrap() {
+            give.try_send(end(id)).unwrap();
+        }
+        give.try_send(awaited()).unwrap();
+        desk.gather(&mut unread).await;
+        assert_eq!(desk.due(Instant::now(), false).len(), MAX_ENDS + 1);
     }
 }
