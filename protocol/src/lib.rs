@@ -12,6 +12,7 @@
 //! | [`trust`] | statements about members, groups and removals, and who may make them |
 //! | [`mail`] | messages between peers: what is sealed, what is signed, and what may be believed of one |
 //! | [`source`] | where a service's program comes from |
+//! | [`vault`] | a member's entries: what is sealed, what is signed, and where one opens |
 //! | [`validate`] | the rules for names that people choose |
 //! | [`config`] | the client's `config.json` |
 //! | [`secret`] | text that cannot be printed by accident |
@@ -26,6 +27,7 @@ pub mod secret;
 pub mod source;
 pub mod trust;
 pub mod validate;
+pub mod vault;
 pub mod wire;
 
 pub use secret::SecretString;

@@ -18,6 +18,17 @@ pub const DISPLAY_NAME_RULE: &str = "display name must have at least one visible
 /// The same for a group's name.
 pub const GROUP_NAME_RULE: &str = "group name must be 1-64 visible chars without `@`, `|` and `,`, and not `all`";
 
+/// Longest key of a vault's entry, in characters.
+pub const MAX_VAULT_KEY_CHARS: usize = 128;
+/// The same for the key of a vault's entry.
+pub const VAULT_KEY_RULE: &str = "vault key must be 1-128 visible chars without `|` and `:`, not beginning with `-`, \
+     without spaces at its ends";
+/// Longest path of a secret file.
+pub const MAX_MOUNT_PATH_BYTES: usize = 1024;
+/// The same for the path of a secret file.
+pub const MOUNT_PATH_RULE: &str = "mount path must be absolute, at most 1024 bytes of visible chars without `|`, \
+     and its parts neither empty nor `.` nor `..`";
+
 /// A name that breaks its rule.
 #[derive(Debug, thiserror::Error, PartialEq, Eq, Clone, Copy)]
 #[error("{0}")]
@@ -48,6 +59,28 @@ pub fn group_name(name: &str) -> Result<(), NameError> {
     let plain = !name.chars().any(|c| is_hostile(c) || matches!(c, '@' | '|' | ','));
     let good = (1..=MAX_NAME_CHARS).contains(&chars) && plain && name.trim() == name && name != "all";
     good.then_some(()).ok_or(NameError(GROUP_NAME_RULE))
+}
+
+/// Checks the key of a vault's entry. It is only compared; `|` and `:` would be read as the end of it, and a leading `-` as
+/// an option.
+///
+/// # Errors
+/// [`VAULT_KEY_RULE`].
+pub fn vault_key(key: &str) -> Result<(), NameError> {
+    let chars = key.chars().count();
+    let plain = !key.chars().any(|c| is_hostile(c) || matches!(c, '|' | ':'));
+    let good = (1..=MAX_VAULT_KEY_CHARS).contains(&chars) && plain && key.trim() == key && !key.starts_with('-');
+    good.then_some(()).ok_or(NameError(VAULT_KEY_RULE))
+}
+
+/// Checks the path under which a process finds a secret file.
+///
+/// # Errors
+/// [`MOUNT_PATH_RULE`].
+pub fn mount_path(path: &str) -> Result<(), NameError> {
+    let plain = path.len() <= MAX_MOUNT_PATH_BYTES && !path.chars().any(|c| is_hostile(c) || c == '|');
+    let parts = path.strip_prefix('/').map(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
+    (plain && parts == Some(true)).then_some(()).ok_or(NameError(MOUNT_PATH_RULE))
 }
 
 /// A display name as it may be shown: hostile characters removed, spaces trimmed, cut at [`MAX_NAME_CHARS`].
@@ -113,6 +146,31 @@ mod tests {
         let too_long = "a".repeat(65);
         for bad in ["", "@eng", "a|b", "a,b", " a", "a\n", "a\u{202e}", "all", too_long.as_str()] {
             assert_eq!(group_name(bad), Err(NameError(GROUP_NAME_RULE)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn vault_keys_are_any_text_that_is_no_trap() {
+        let longest = "a".repeat(MAX_VAULT_KEY_CHARS);
+        for good in ["token", "aws/prod key", "a.b-c_d", "Ä", "'; DROP TABLE vault_entry; --", "$x", longest.as_str()]
+        {
+            assert_eq!(vault_key(good), Ok(()), "{good}");
+        }
+        let too_long = "a".repeat(MAX_VAULT_KEY_CHARS + 1);
+        for bad in ["", "a|b", "a:b", "a:file:/x", "-a", " a", "a ", "a\n", "a\0", "a\u{202e}", too_long.as_str()] {
+            assert_eq!(vault_key(bad), Err(NameError(VAULT_KEY_RULE)), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn mount_paths_lead_down_from_the_root() {
+        let longest = format!("/{}", "a".repeat(MAX_MOUNT_PATH_BYTES - 1));
+        for good in ["/a", "/etc/robot/key.pem", "/a b/…", "/..a/b..", longest.as_str()] {
+            assert_eq!(mount_path(good), Ok(()), "{good}");
+        }
+        let too_long = format!("{longest}a");
+        for bad in ["", "/", "a", "./a", "/a/", "//a", "/a//b", "/a/../b", "/.", "/a|b", "/a\n", "/a\0", &too_long] {
+            assert_eq!(mount_path(bad), Err(NameError(MOUNT_PATH_RULE)), "{bad:?}");
         }
     }
 

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from base64 import b64decode, b64encode
+from hashlib import sha256
 
 from nacl import bindings as sodium
 
@@ -40,4 +42,28 @@ def answer(asked):
     }
 
 
-json.dump([answer(asked) for asked in json.load(sys.stdin)], sys.stdout)
+def entry(asked):
+    """A vault's entry: what libsodium reads in ours, whether it believes our signature, and one of its own."""
+    public, _, box_public, box_secret = pair(asked["member"])
+    ours = asked["ours"]
+    nonce, ciphertext, sealed = (b64decode(ours[name]) for name in ("nonce", "ciphertext", "sealed_key"))
+    file_key = sodium.crypto_box_seal_open(sealed, box_public, box_secret)
+    kind, path, version = ours["entry_type"], ours.get("mount_path", ""), ours["version"]
+    text = "|".join(
+        ["claudemesh/vault/v1", asked["mesh"], public.hex(), ours["key"], kind, path, str(version)]
+        + [ours["nonce"], sha256(ciphertext).hexdigest(), ours["sealed_key"]]
+    ).encode()
+    sodium.crypto_sign_open(bytes.fromhex(ours["sig"]) + text, public)
+    own_key, own_nonce = sodium.randombytes(32), sodium.randombytes(24)
+    made = {
+        "nonce": own_nonce,
+        "ciphertext": sodium.crypto_secretbox(bytes.fromhex(asked["text"]), own_nonce, own_key),
+        "sealed_key": sodium.crypto_box_seal(own_key, box_public),
+    }
+    return {
+        "read": sodium.crypto_secretbox_open(ciphertext, nonce, file_key).hex(),
+        "made": {name: b64encode(value).decode() for name, value in made.items()},
+    }
+
+
+json.dump([(entry if "member" in asked else answer)(asked) for asked in json.load(sys.stdin)], sys.stdout)

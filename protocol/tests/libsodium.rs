@@ -11,6 +11,8 @@ use std::process::{Command, Stdio};
 use protocol::identity::{
     Signature, SigningKey, open_direct, open_sealed, open_secretbox, seal, seal_direct, seal_secretbox,
 };
+use protocol::vault::{Authenticity, Drawn, Expected, MAX_VALUE_BYTES, Value as Plain, open};
+use protocol::wire::{EntryType, VaultEntry};
 use rand::RngCore as _;
 use serde_json::{Value, json};
 
@@ -107,4 +109,49 @@ fn both_directions_agree_with_libsodium() {
     for ((round, asked), answer) in rounds.iter().zip(&asked).zip(answers.as_array().unwrap()) {
         round.compare(asked, answer);
     }
+}
+
+const MESH: &str = "0198c0de-0000-7000-8000-00000000000a";
+const KEY: &str = "aws/prod key";
+
+/// An entry goes through libsodium and back: it opens ours and believes its signature, we open one that it made.
+fn round_trip(entry_type: EntryType, mount_path: Option<&str>, plains: &[Vec<u8>]) {
+    let asked: Vec<(SigningKey, Value)> = plains
+        .iter()
+        .map(|plain| {
+            let seed = random_array();
+            let drawn =
+                Drawn { file_key: random_array().into(), nonce: random_array(), one_time_seed: random_array().into() };
+            let value = Plain { mesh_id: MESH, key: KEY, entry_type, mount_path, description: None, version: 3, plain };
+            let ours = value.seal(&SigningKey::from_seed(&seed), &drawn).unwrap();
+            let asked = json!({ "member": hex::encode(seed), "mesh": MESH, "text": hex::encode(plain), "ours": ours });
+            (SigningKey::from_seed(&seed), asked)
+        })
+        .collect();
+    let answers = libsodium(&asked.iter().map(|(_, asked)| asked.clone()).collect());
+    for (((member, asked), answer), plain) in asked.iter().zip(answers.as_array().unwrap()).zip(plains) {
+        assert_eq!(answer["read"], json!(hex::encode(plain)), "libsodium reads our entry");
+        let mut theirs = asked["ours"].clone();
+        for (name, made) in answer["made"].as_object().unwrap() {
+            theirs[name] = made.clone();
+        }
+        let theirs: VaultEntry = serde_json::from_value(theirs).unwrap();
+        let theirs = VaultEntry { version: None, sig: None, ..theirs };
+        let opened = open(&theirs, &Expected { mesh_id: MESH, key: KEY, known: 0 }, member).unwrap();
+        assert_eq!(opened.plain.as_slice(), plain, "we read libsodium's entry");
+        assert_eq!(opened.authenticity, Authenticity::Unsigned);
+    }
+    assert_eq!(answers.as_array().unwrap().len(), plains.len());
+}
+
+#[test]
+fn v06_an_env_entry_agrees_with_libsodium_in_both_directions() {
+    let plains: Vec<Vec<u8>> = (0..10).map(|round| "Ä secret ".repeat(round).into_bytes()).collect();
+    round_trip(EntryType::Env, None, &plains);
+}
+
+#[test]
+fn v07_a_file_entry_agrees_with_libsodium_in_both_directions() {
+    let plains: Vec<Vec<u8>> = [0, 1, 300, 65_537, MAX_VALUE_BYTES].into_iter().map(random).collect();
+    round_trip(EntryType::File, Some("/etc/robot/key.pem"), &plains);
 }

@@ -20,6 +20,7 @@ mod presence;
 mod scan;
 mod server;
 mod service;
+mod vault;
 
 use std::borrow::Cow;
 
@@ -52,6 +53,7 @@ pub use server::{
     ServiceEventEntry,
 };
 pub use service::{CatalogEntry, DeployConfig, Runtime, Scope, ServiceEntry};
+pub use vault::{EntryType, VaultEntry};
 
 /// Deepest nesting of a frame that is read.
 pub const MAX_DEPTH: usize = 64;
