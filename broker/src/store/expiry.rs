@@ -12,7 +12,7 @@ use diesel_async::RunQueryDsl;
 
 use super::column::{Document, MemberId, MeshId, MessageId, UtcMs};
 use super::error::StoreError;
-use super::message::DeliveryState;
+use super::message::{DeliveryState, its_own};
 use super::pool::Store;
 use super::schema::{delivery, message};
 
@@ -79,11 +79,12 @@ impl Store {
         let (of, since) = (mesh.clone(), self.inner.swept.since(mesh, now));
         let expired: Vec<Expired> = writing!(self, "expire deliveries", |conn| {
             let over: Vec<Expired> = message::table
-                .inner_join(delivery::table)
+                .inner_join(delivery::table.on(its_own()))
                 .filter(message::expires_at.gt(since))
                 .filter(message::expires_at.le(now))
                 .filter(message::mesh_id.eq(of))
-                .filter(delivery::ended_at.is_null())
+                // By their state: `ended_at IS NULL` would let SQLite walk through all that waits.
+                .filter(delivery::state.eq(DeliveryState::Pending))
                 .order((message::expires_at.asc(), message::seq.asc(), delivery::id.asc()))
                 .select((
                     delivery::id,
@@ -126,20 +127,28 @@ impl Store {
         let limit = i64::from(limit.min(MAX_SWEPT_AT_ONCE));
         writing!(self, "forget old messages", |conn| {
             let newest: Option<i64> = message::table.select(max(message::seq)).first(conn).await?;
-            let old: Vec<i64> = message::table
+            let old: Vec<(i64, i64, i64)> = message::table
                 .filter(message::expires_at.le(now.plus_ms(-IDEMPOTENCY_KEPT_MS)))
                 .filter(message::mesh_id.eq(mesh))
                 .filter(message::seq.ne(newest.unwrap_or_default()))
                 .filter(waiting().is_null())
                 .order(message::expires_at.asc())
-                .select(message::seq)
+                .select((message::seq, message::first_delivery, message::last_delivery))
                 .limit(limit)
                 .load(conn)
                 .await?;
             if old.is_empty() {
                 return Ok(0);
             }
-            diesel::delete(delivery::table.filter(delivery::message_seq.eq_any(&old))).execute(conn).await?;
+            // Nothing, for one that is for nobody.
+            let first = old.iter().map(|it| it.1).filter(|id| *id > 0).min();
+            let last = old.iter().map(|it| it.2).max();
+            let old: Vec<i64> = old.iter().map(|it| it.0).collect();
+            // What became old together was said together: there is little of others between.
+            let deliveries = delivery::table
+                .filter(delivery::id.between(first.unwrap_or_default(), last.unwrap_or_default()))
+                .filter(delivery::message_seq.eq_any(&old));
+            diesel::delete(deliveries).execute(conn).await?;
             Ok(diesel::delete(message::table.filter(message::seq.eq_any(old))).execute(conn).await?)
         })
     }
@@ -188,9 +197,5 @@ impl Store {
 /// many messages at once.
 #[diesel::dsl::auto_type]
 fn waiting() -> _ {
-    delivery::table
-        .filter(delivery::message_seq.eq(message::seq))
-        .filter(delivery::ended_at.is_null())
-        .select(delivery::id)
-        .single_value()
+    delivery::table.filter(its_own()).filter(delivery::ended_at.is_null()).select(delivery::id).single_value()
 }

@@ -99,6 +99,8 @@ diesel::table! {
         ack -> Text,
         created_at -> BigInt,
         expires_at -> BigInt,
+        first_delivery -> BigInt,
+        last_delivery -> BigInt,
     }
 }
 

@@ -5,11 +5,12 @@ use std::path::Path;
 
 use broker::store::DEFAULT_MESSAGE_TTL_MS;
 
-use super::mail::{send, texts};
+use super::mail::{delivery, entry, named, send, texts, write};
 use super::{Backend, NOW, OWNER, Place, deployment, fixture};
 
 on_both! {
     a_database_of_the_first_schema_keeps_what_is_in_it,
+    deliveries_of_before_are_found_by_their_numbers,
 }
 
 impl Place {
@@ -30,6 +31,7 @@ async fn a_database_of_the_first_schema_keeps_what_is_in_it(backend: Backend) {
     let deployed = fixture.store.deploy(deployment(&first, "time"), 20, NOW).await.unwrap();
     fixture.store.seen_hello("k", NOW).await.unwrap();
     fixture.store.close().await.unwrap();
+    fixture.place.downgrade("0006_delivery_range");
     fixture.place.downgrade("0003_files");
     fixture.place.downgrade("0002_messages");
     assert!(fixture.place.try_change("SELECT serial FROM member").is_err(), "the schema is not the first one");
@@ -46,4 +48,20 @@ async fn a_database_of_the_first_schema_keeps_what_is_in_it(backend: Backend) {
     assert_eq!(store.number(), 1);
     send(&store, &first, "b", "1").await;
     assert_eq!(texts(&store, mesh, "b").await, ["1"]);
+}
+
+async fn deliveries_of_before_are_found_by_their_numbers(backend: Backend) {
+    let fixture = fixture(backend).await;
+    let (mesh, store) = (fixture.first.mesh.id.clone(), fixture.store.clone());
+    let to = ["b", "c", "d"].map(|mailbox| delivery(&store, mailbox));
+    let message = named(&store, &fixture.first, "name", "1");
+    let (id, wanted) = (message.id.clone(), to.each_ref().map(|delivery| delivery.id));
+    write(&store, &mesh, entry(message, to.into()), NOW).await;
+    send(&store, &fixture.first, "b", "2").await;
+    fixture.store.close().await.unwrap();
+    fixture.place.downgrade("0006_delivery_range");
+
+    let store = fixture.place.open().await.unwrap();
+    let (_, found) = store.message_status(&mesh, &id).await.unwrap().unwrap();
+    assert_eq!(found.iter().map(|delivery| delivery.id).collect::<Vec<_>>(), wanted);
 }

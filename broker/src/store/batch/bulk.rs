@@ -150,6 +150,8 @@ pub(super) mod on_postgres {
             ack,
             created_at,
             expires_at,
+            first_delivery,
+            last_delivery,
         );
         let insert = insert.on_conflict(said_key!()).do_nothing().returning(message::seq);
         let written: Vec<i64> = insert.get_results(connection).await?;

@@ -89,7 +89,7 @@ impl<'a> Plan<'a> {
                     plan.verdicts.set(place, Verdict::Stored);
                     plan.places.0.insert(new.seq, place);
                     plan.rows.deliveries.extend(deliveries.iter().map(|delivery| delivery.row(new, mesh)));
-                    plan.rows.messages.push(new.row(mesh));
+                    plan.rows.messages.push(new.row(mesh, deliveries));
                 }
                 Entry::End { ids, how, reason, at } => {
                     let reason = reason.as_deref().map(|words| without_nul(words).into_owned());
