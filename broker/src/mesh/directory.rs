@@ -15,7 +15,7 @@ use super::MeshContext;
 use super::scope::{Principal, Verb, may};
 use super::service::desk::Phase;
 use super::service::{
-    self, Change, Deploy, DeployRequest, Manage, News, Refused, ServiceCell, Share, Teller, Undeploy, View,
+    self, Change, Deploy, DeployRequest, Forget, Manage, News, Refused, ServiceCell, Share, Teller, Undeploy, View,
 };
 use crate::metrics::Limit;
 use crate::runners::{Link, ServiceKey};
@@ -87,8 +87,20 @@ impl Services {
         }
     }
 
+    /// The same for one service.
+    pub(super) fn sweep_strays_of(&self, name: &str, link: &Link) {
+        if let Some(mesh) = self.mesh.upgrade().filter(|_| self.loaded.load(Ordering::Acquire))
+            && self.is_stray(name, link)
+        {
+            super::sweep(link, |key| key.mesh == mesh.slug && key.service == name);
+        }
+    }
+
     fn is_stray(&self, name: &str, link: &Link) -> bool {
-        let elsewhere = |view: Arc<View>| view.runner.as_deref().is_some_and(|runner| runner != link.name());
+        let elsewhere = |view: Arc<View>| {
+            let own = [&view.runner, &view.moving_to];
+            own.iter().any(|runner| runner.is_some()) && !own.contains(&&Some(link.name().to_owned()))
+        };
         self.get(name).is_none_or(|cell| cell.view().is_some_and(elsewhere))
     }
 
@@ -184,6 +196,22 @@ impl Services {
         let (cell, _) = self.find(name, &by, Verb::Manage)?;
         let accepted = cell.slot.call(Manage { by, change, teller }, ACCEPT_WITHIN).await;
         accepted.unwrap_or_else(|error| Err(unknown("what becomes of the service", &error)))
+    }
+
+    /// Gives everything that is on a runner, or on its way there, to others: where each went, or why it did not.
+    pub async fn forget_runner(&self, runner: &str) -> Vec<(String, Result<Option<String>, Refused>)> {
+        let concerned = |cell: &Arc<ServiceCell>| {
+            let on = |view: &View| [&view.runner, &view.moving_to].contains(&&Some(runner.to_owned()));
+            cell.view().is_some_and(|view| on(&view))
+        };
+        let mut all = Vec::new();
+        for cell in self.all().into_iter().filter(concerned) {
+            let forgotten = cell.slot.call(Forget { runner: runner.to_owned() }, ACCEPT_WITHIN).await;
+            let forgotten = forgotten.unwrap_or_else(|error| Err(unknown("where the service goes", &error)));
+            let now = forgotten.map(|()| cell.view().and_then(|view| view.runner.clone()));
+            all.push((cell.name.clone(), now));
+        }
+        all
     }
 
     /// Shares a service with others than before; the scope is settled.

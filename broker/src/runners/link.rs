@@ -4,6 +4,8 @@
 //! On the path of a call nothing is awaited and no mailbox is passed: a frame goes onto the
 //! connection's queue under one short lock, and the answer comes back through the call's sink.
 
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -83,6 +85,25 @@ struct Shared {
     observer: Arc<OnceLock<Arc<dyn LinkObserver>>>,
     inner: Mutex<Inner>,
     outgoing: Notify,
+    /// Services that are meant to be on it.
+    placed: AtomicUsize,
+}
+
+/// A service's place on a runner: counted as one of its services for as long as this lasts.
+pub struct Placed(Link);
+
+impl Deref for Placed {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        &self.0
+    }
+}
+
+impl Drop for Placed {
+    fn drop(&mut self) {
+        self.0.shared.placed.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Default)]
@@ -101,7 +122,21 @@ struct Connection {
 
 impl Link {
     pub(super) fn new(name: String, observer: Arc<OnceLock<Arc<dyn LinkObserver>>>, meter: LinkMeter) -> Self {
-        Self { shared: Arc::new(Shared { name, meter, observer, inner: Mutex::default(), outgoing: Notify::new() }) }
+        let (inner, outgoing, placed) = (Mutex::default(), Notify::new(), AtomicUsize::new(0));
+        Self { shared: Arc::new(Shared { name, meter, observer, inner, outgoing, placed }) }
+    }
+
+    /// Takes a service's place on it.
+    #[must_use]
+    pub fn place(&self) -> Placed {
+        self.shared.placed.fetch_add(1, Ordering::Relaxed);
+        Placed(self.clone())
+    }
+
+    /// How many services are meant to be on it.
+    #[must_use]
+    pub fn placed(&self) -> usize {
+        self.shared.placed.load(Ordering::Relaxed)
     }
 
     /// The runner's name.

@@ -13,7 +13,7 @@ mod spec;
 mod table;
 
 pub use board::{Board, ServiceKey};
-pub use link::{CallOutcome, Link, LinkEvent, LinkObserver, NotUp, Outbound, ProgressSink, Unsent};
+pub use link::{CallOutcome, Link, LinkEvent, LinkObserver, NotUp, Outbound, Placed, ProgressSink, Unsent};
 pub use spec::{RunnerConfig, children};
 pub use table::CommandReply;
 
@@ -61,6 +61,13 @@ impl Runners {
     /// else any (the service then waits for it).
     #[must_use]
     pub fn place(&self) -> Option<&Link> {
-        self.links.values().min_by_key(|link| (!link.is_up(), link.services()))
+        self.links.values().min_by_key(|link| (!link.is_up(), link.placed()))
+    }
+
+    /// Where a service goes that cannot stay on the runner of this name: of the others that are up the one with the fewest.
+    #[must_use]
+    pub fn place_beside(&self, name: &str) -> Option<&Link> {
+        let others = self.links.values().filter(|link| link.name() != name && link.is_up());
+        others.min_by_key(|link| link.placed())
     }
 }

@@ -98,6 +98,8 @@ pub struct NewDeployment {
     pub description: String,
     /// The runner it is put on; `None` keeps the one it has.
     pub runner: Option<String>,
+    /// The runner where it comes up, where the service goes from its own to another.
+    pub moving_to: Option<String>,
     /// Which place it takes.
     pub slot: Slot,
     /// Whether scope, description and deployer are from now on as they are here, rather than as they were.
@@ -108,7 +110,12 @@ pub struct NewDeployment {
 
 impl NewDeployment {
     fn storable(&self) -> Result<(), StoreError> {
-        let given = [("env_sealed", &self.env_sealed), ("version", &self.version), ("runner", &self.runner)];
+        let given = [
+            ("env_sealed", &self.env_sealed),
+            ("version", &self.version),
+            ("runner", &self.runner),
+            ("moving_to", &self.moving_to),
+        ];
         let given = given.into_iter().filter_map(|(field, text)| Some((field, text.as_deref()?)));
         storable(given.chain([("service", self.service.as_str()), ("description", &self.description)]))
     }
@@ -130,6 +137,9 @@ impl NewDeployment {
             description: self.description,
             created_at: now,
             updated_at: now,
+            moving_to: self.moving_to,
+            trial_before: None,
+            trial_ends_at: None,
         };
         let deployment = Deployment {
             id: self.id,

@@ -24,6 +24,7 @@
 //! | `keeper` | the node that shows how the store is |
 //! | `column` | identifiers, times and JSON as they are stored |
 //! | `meta` `mesh` `member` `group` `invite` `session` `service` `deployment` `file` `event` `replay` | a noun each |
+//! | `switch` | which of its deployments a service runs, and where |
 //! | `batch` | presence and messages, written many at a time |
 //! | `message` `mailbox` `expiry` `number` | what was accepted, what waits, what time does to it, its order |
 
@@ -55,6 +56,7 @@ mod schema;
 mod service;
 mod session;
 mod sqlite;
+mod switch;
 
 pub use batch::{Entry, Hello, HelloVerdict, MAX_BATCH_ENTRIES, Verdict};
 pub use column::{
@@ -79,3 +81,4 @@ pub use pool::{MAX_PENDING_OPERATIONS, Store};
 pub use replay::{HELLO_WINDOW_MS, Sighting};
 pub use service::{Desired, Service, ServiceWithDeployments};
 pub use session::{Session, SessionKind};
+pub use switch::{Comeback, StoredTrial};

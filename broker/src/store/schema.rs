@@ -136,6 +136,9 @@ diesel::table! {
         description -> Text,
         created_at -> BigInt,
         updated_at -> BigInt,
+        moving_to -> Nullable<Text>,
+        trial_before -> Nullable<Text>,
+        trial_ends_at -> Nullable<BigInt>,
     }
 }
 

@@ -1,8 +1,7 @@
 //! Services: what should run in a mesh, under which name, and who may call it.
 //!
 //! **Contract.** A service points at up to two deployments: the *active* one serves, the *pending* one
-//! is on its way to replace it. [`Store::set_active`] is the switch; it takes only the deployment that
-//! is pending, so one that comes ready after it was superseded changes nothing.
+//! is on its way to replace it. What moves these pointers is in `switch.rs`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -21,6 +20,7 @@ use super::error::StoreError;
 use super::event::MAX_EVENTS_PER_MESH;
 use super::pool::Store;
 use super::schema::{deployment, service, service_event};
+use super::switch::no_trial;
 
 /// What a person wants of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, AsExpression, FromSqlRow)]
@@ -91,6 +91,12 @@ pub struct Service {
     pub created_at: UtcMs,
     /// When this row last changed.
     pub updated_at: UtcMs,
+    /// The runner where the pending deployment comes up, where that is not the service's own.
+    pub moving_to: Option<String>,
+    /// The deployment that comes back when the active one dies on trial.
+    pub trial_before: Option<DeploymentId>,
+    /// When the active one's trial ends.
+    pub trial_ends_at: Option<UtcMs>,
 }
 
 /// A service with the deployments it points at, all read at one moment.
@@ -152,108 +158,6 @@ impl Store {
         })
     }
 
-    /// The switch: the pending deployment becomes the active one. Says which was active before.
-    /// Done twice, it answers the second time that this very deployment was active.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] without such a service; [`StoreError::Superseded`] when the deployment
-    /// is neither pending nor active.
-    pub async fn set_active(
-        &self,
-        mesh: &MeshId,
-        name: &str,
-        id: &DeploymentId,
-        now: UtcMs,
-    ) -> Result<Option<DeploymentId>, StoreError> {
-        storable([("service", name)])?;
-        let (mesh, name, id) = (mesh.clone(), name.to_owned(), id.clone());
-        writing!(self, "switch a service", |conn| {
-            let row: Option<Service> =
-                service::table.find((&mesh, &name)).select(Service::as_select()).first(conn).await.optional()?;
-            let Some(row) = row else {
-                return Err(StoreError::not_found("service", name));
-            };
-            if row.pending_deployment.as_ref() != Some(&id) {
-                if row.active_deployment.as_ref() == Some(&id) {
-                    return Ok(Some(id));
-                }
-                return Err(StoreError::superseded("deployment", name));
-            }
-            diesel::update(service::table.find((&mesh, &name)))
-                .set((
-                    service::active_deployment.eq(&id),
-                    service::pending_deployment.eq(None::<DeploymentId>),
-                    service::updated_at.eq(now),
-                ))
-                .execute(conn)
-                .await?;
-            Ok(row.active_deployment)
-        })
-    }
-
-    /// Makes a deployment of this service the pending one (a rollback), by which it is wanted to run and how it ended
-    /// before counts no more; or none (it failed and the active one stays).
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] without such a service, or when the deployment is not one of its own.
-    pub async fn set_pending(
-        &self,
-        mesh: &MeshId,
-        name: &str,
-        id: Option<&DeploymentId>,
-        now: UtcMs,
-    ) -> Result<(), StoreError> {
-        storable([("service", name)])?;
-        let (mesh, name, id) = (mesh.clone(), name.to_owned(), id.cloned());
-        writing!(self, "point a service at a deployment", |conn| {
-            if let Some(id) = &id {
-                let own: i64 = deployment::table
-                    .find(id)
-                    .filter(deployment::mesh_id.eq(&mesh))
-                    .filter(deployment::service.eq(&name))
-                    .count()
-                    .get_result(conn)
-                    .await?;
-                if own == 0 {
-                    return Err(StoreError::not_found("deployment", id));
-                }
-            }
-            if let Some(id) = &id {
-                let this = deployment::table.find(id).filter(deployment::mesh_id.eq(&mesh));
-                diesel::update(this).set(deployment::ended.eq(None::<Document>)).execute(conn).await?;
-            }
-            let desired = id.as_ref().map(|_| service::desired.eq(Desired::Running));
-            let changed = diesel::update(service::table.find((&mesh, &name)))
-                .set((service::pending_deployment.eq(id), desired, service::updated_at.eq(now)))
-                .execute(conn)
-                .await?;
-            if changed == 0 { Err(StoreError::not_found("service", name)) } else { Ok(()) }
-        })
-    }
-
-    /// Gives up a pending deployment, if it still is that one: what was written since stays.
-    ///
-    /// # Errors
-    /// When the database refuses.
-    pub async fn drop_pending(
-        &self,
-        mesh: &MeshId,
-        name: &str,
-        id: &DeploymentId,
-        now: UtcMs,
-    ) -> Result<(), StoreError> {
-        storable([("service", name)])?;
-        let (mesh, name, id) = (mesh.clone(), name.to_owned(), id.clone());
-        writing!(self, "give up a pending deployment", |conn| {
-            let this = service::table.find((&mesh, &name)).filter(service::pending_deployment.eq(&id));
-            diesel::update(this)
-                .set((service::pending_deployment.eq(None::<DeploymentId>), service::updated_at.eq(now)))
-                .execute(conn)
-                .await?;
-            Ok(())
-        })
-    }
-
     /// Says what a person wants of a service. One that is to rest has nothing pending; how its active deployment ended
     /// counts no more for one that is to run.
     ///
@@ -268,7 +172,8 @@ impl Store {
             let Some(row) = row else { return Err(StoreError::not_found("service", name)) };
             match (desired, row.active_deployment) {
                 (Desired::Stopped, _) => {
-                    let nothing = service::pending_deployment.eq(None::<DeploymentId>);
+                    let nothing =
+                        (service::pending_deployment.eq(None::<DeploymentId>), service::moving_to.eq(None::<String>));
                     diesel::update(service::table.find((&mesh, &name))).set(nothing).execute(conn).await?;
                 }
                 (Desired::Running, Some(active)) => {
@@ -278,7 +183,7 @@ impl Store {
                 (Desired::Running, None) => {}
             }
             diesel::update(service::table.find((&mesh, &name)))
-                .set((service::desired.eq(desired), service::updated_at.eq(now)))
+                .set((service::desired.eq(desired), no_trial(), service::updated_at.eq(now)))
                 .execute(conn)
                 .await?;
             Ok(())

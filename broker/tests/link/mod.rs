@@ -5,6 +5,7 @@ mod deploys;
 mod drains;
 mod hosted;
 mod matrix;
+mod moves;
 mod restarts;
 mod robot;
 mod scopes;

@@ -187,6 +187,7 @@ pub(crate) fn deployment(of: &Founded, service: &str) -> NewDeployment {
         scope: Document::of("peer").unwrap(),
         description: "d".to_owned(),
         runner: None,
+        moving_to: None,
         slot: Slot::Pending,
         takes_over: true,
         file_id: None,

@@ -1,7 +1,8 @@
 //! Services and their deployments.
 
 use broker::store::{
-    DeploymentId, Desired, Document, MAX_DEPLOYMENTS_PER_SERVICE, MeshId, NewDeployment, NewMesh, Slot, StoreError,
+    Comeback, DeploymentId, Desired, Document, MAX_DEPLOYMENTS_PER_SERVICE, MeshId, NewDeployment, NewMesh, Slot,
+    StoreError, StoredTrial,
 };
 
 use super::{Backend, Fixture, HOSTILE, NOW, NUL, deployment, fixture};
@@ -11,6 +12,7 @@ on_both! {
     a_redeploy_waits_beside_the_active_one_until_the_switch,
     a_deployment_that_was_superseded_does_not_become_active,
     the_active_slot_is_taken_at_once_on_request,
+    a_switch_takes_the_service_to_where_it_came_up_and_what_begins_anew_ends_a_trial,
     what_was_learnt_at_ready_is_kept,
     the_quota_counts_what_exists,
     deploys_at_once_do_not_pass_the_quota_together,
@@ -21,6 +23,11 @@ on_both! {
     a_removed_service_takes_its_deployments_and_secrets_along,
     h27_hostile_names_of_services_are_only_names,
     h27_a_nul_is_refused_by_the_name_of_its_field,
+}
+
+/// An earlier deployment comes back, as a rollback asks for it.
+fn back(to: &DeploymentId) -> Comeback {
+    Comeback { to: to.clone(), moving_to: None, rested: None }
 }
 
 const QUOTA: u32 = 20;
@@ -69,7 +76,7 @@ async fn a_redeploy_waits_beside_the_active_one_until_the_switch(backend: Backen
     let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     let first = fixture.deploy("s", Slot::Pending).await;
-    assert_eq!(store.set_active(mesh, "s", &first, NOW).await.unwrap(), None);
+    assert_eq!(store.set_active(mesh, "s", &first, None, NOW).await.unwrap(), None);
     store.set_desired(mesh, "s", Desired::Stopped, NOW).await.unwrap();
 
     let new = deployment(&fixture.first, "s");
@@ -79,15 +86,15 @@ async fn a_redeploy_waits_beside_the_active_one_until_the_switch(backend: Backen
     assert_eq!(service.desired, Desired::Running, "to deploy is to want it running");
     assert_eq!((service.created_at, service.updated_at), (NOW, NOW.plus_ms(5)));
 
-    let before = store.set_active(mesh, "s", &second, NOW).await.unwrap();
+    let before = store.set_active(mesh, "s", &second, None, NOW).await.unwrap();
     assert_eq!(before, Some(first.clone()));
     assert_eq!(fixture.pointers("s").await, (Some(second.clone()), None));
     // The same switch again is no change and no error.
-    assert_eq!(store.set_active(mesh, "s", &second, NOW).await.unwrap(), Some(second.clone()));
+    assert_eq!(store.set_active(mesh, "s", &second, None, NOW).await.unwrap(), Some(second.clone()));
 
     // And back.
-    store.set_pending(mesh, "s", Some(&first), NOW).await.unwrap();
-    assert_eq!(store.set_active(mesh, "s", &first, NOW).await.unwrap(), Some(second));
+    store.bring_back(mesh, "s", back(&first), NOW).await.unwrap();
+    assert_eq!(store.set_active(mesh, "s", &first, None, NOW).await.unwrap(), Some(second));
     assert_eq!(fixture.pointers("s").await, (Some(first), None));
 }
 
@@ -96,14 +103,14 @@ async fn a_deployment_that_was_superseded_does_not_become_active(backend: Backen
     let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
     let slow = fixture.deploy("s", Slot::Pending).await;
     let quick = fixture.deploy("s", Slot::Pending).await;
-    let error = store.set_active(mesh, "s", &slow, NOW).await.unwrap_err();
+    let error = store.set_active(mesh, "s", &slow, None, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::Superseded { .. }), "{error}");
     assert_eq!(fixture.pointers("s").await, (None, Some(quick.clone())));
 
     store.drop_pending(mesh, "s", &slow, NOW).await.unwrap();
     assert_eq!(fixture.pointers("s").await, (None, Some(quick.clone())), "what came after it stays");
     store.drop_pending(mesh, "s", &quick, NOW).await.unwrap();
-    let error = store.set_active(mesh, "s", &quick, NOW).await.unwrap_err();
+    let error = store.set_active(mesh, "s", &quick, None, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::Superseded { .. }), "{error}");
     assert_eq!(fixture.pointers("s").await, (None, None));
 }
@@ -115,6 +122,44 @@ async fn the_active_slot_is_taken_at_once_on_request(backend: Backend) {
     assert_eq!(fixture.pointers("s").await, (Some(at_once), None));
     let mesh = &fixture.first.mesh.id;
     assert!(fixture.store.deployment(mesh, &waiting).await.unwrap().is_some());
+}
+
+async fn a_switch_takes_the_service_to_where_it_came_up_and_what_begins_anew_ends_a_trial(backend: Backend) {
+    let fixture = fixture(backend).await;
+    let (store, mesh) = (&fixture.store, &fixture.first.mesh.id);
+    let row = async || store.service_with_deployments(mesh, "s").await.unwrap().unwrap().service;
+    let on = |runner: Option<&str>, moving_to: Option<&str>| NewDeployment {
+        runner: runner.map(str::to_owned),
+        moving_to: moving_to.map(str::to_owned),
+        ..deployment(&fixture.first, "s")
+    };
+    let first = store.deploy(on(Some("a"), None), QUOTA, NOW).await.unwrap().id;
+    store.set_active(mesh, "s", &first, None, NOW).await.unwrap();
+    let second = store.deploy(on(None, Some("b")), QUOTA, NOW).await.unwrap().id;
+    let places = |row: &broker::store::Service| (row.runner.clone(), row.moving_to.clone());
+    assert_eq!(places(&row().await), (Some("a".to_owned()), Some("b".to_owned())), "it stays until the switch");
+    let trial = StoredTrial { before: first.clone(), ends_at: NOW.plus_ms(30_000) };
+    store.set_active(mesh, "s", &second, Some(trial.clone()), NOW).await.unwrap();
+    let switched = row().await;
+    assert_eq!(places(&switched), (Some("b".to_owned()), None));
+    assert_eq!((switched.trial_before, switched.trial_ends_at), (Some(first.clone()), Some(trial.ends_at)));
+
+    // What is given up takes its place along.
+    let third = store.deploy(on(None, Some("c")), QUOTA, NOW).await.unwrap().id;
+    assert_eq!(row().await.trial_before, None, "a new deployment ends a trial");
+    store.drop_pending(mesh, "s", &third, NOW).await.unwrap();
+    assert_eq!(places(&row().await), (Some("b".to_owned()), None));
+    let to_a = Comeback { moving_to: Some("a".to_owned()), ..back(&first) };
+    store.bring_back(mesh, "s", to_a, NOW).await.unwrap();
+    assert_eq!(places(&row().await), (Some("b".to_owned()), Some("a".to_owned())));
+    store.set_runner(mesh, "s", "c", NOW).await.unwrap();
+    assert_eq!(places(&row().await), (Some("c".to_owned()), None));
+    store.set_active(mesh, "s", &first, Some(trial), NOW).await.unwrap();
+    store.set_desired(mesh, "s", Desired::Running, NOW).await.unwrap();
+    assert_eq!((row().await.trial_before, row().await.trial_ends_at), (None, None));
+    let rested = Some(Document::of("rests").unwrap());
+    store.bring_back(mesh, "s", Comeback { rested: rested.clone(), ..back(&second) }, NOW).await.unwrap();
+    assert_eq!(store.deployment(mesh, &first).await.unwrap().unwrap().ended, rested);
 }
 
 async fn what_was_learnt_at_ready_is_kept(backend: Backend) {
@@ -184,15 +229,15 @@ async fn the_same_name_in_two_meshes_is_two_services(backend: Backend) {
     let mine = fixture.deploy("s", Slot::Pending).await;
     let theirs = store.deploy(deployment(&other, "s"), QUOTA, NOW).await.unwrap().id;
 
-    let error = store.set_active(here, "s", &theirs, NOW).await.unwrap_err();
+    let error = store.set_active(here, "s", &theirs, None, NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::Superseded { .. }), "{error}");
-    let error = store.set_pending(here, "s", Some(&theirs), NOW).await.unwrap_err();
+    let error = store.bring_back(here, "s", back(&theirs), NOW).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "deployment", .. }), "{error}");
     assert_eq!(store.deployment(here, &theirs).await.unwrap(), None);
     let tools = Document::of(&[0_u8; 0]).unwrap();
     assert!(store.record_ready(here, &theirs, None, tools).await.is_err());
 
-    store.set_active(there, "s", &theirs, NOW).await.unwrap();
+    store.set_active(there, "s", &theirs, None, NOW).await.unwrap();
     store.set_desired(there, "s", Desired::Stopped, NOW).await.unwrap();
     assert_eq!(fixture.pointers("s").await, (None, Some(mine)));
     assert!(store.remove_service(there, "s").await.unwrap());
@@ -255,9 +300,9 @@ async fn a_removed_service_takes_its_deployments_and_secrets_along(backend: Back
     assert_eq!(store.deployments(mesh, "s").await.unwrap(), []);
     assert_eq!(store.deployment(mesh, &first).await.unwrap(), None);
     for missing in [
-        store.set_active(mesh, "s", &first, NOW).await.map(drop),
+        store.set_active(mesh, "s", &first, None, NOW).await.map(drop),
         store.set_desired(mesh, "s", Desired::Running, NOW).await,
-        store.set_pending(mesh, "s", None, NOW).await,
+        store.set_runner(mesh, "s", "r", NOW).await,
     ] {
         assert!(matches!(missing, Err(StoreError::NotFound { what: "service", .. })));
     }
@@ -273,7 +318,7 @@ async fn h27_hostile_names_of_services_are_only_names(backend: Backend) {
         new.env_sealed = Some(name.to_owned());
         new.scope = Document::of(&serde_json::json!({"group": name})).unwrap();
         let id = store.deploy(new, QUOTA, NOW).await.unwrap().id;
-        store.set_active(mesh, name, &id, NOW).await.unwrap();
+        store.set_active(mesh, name, &id, None, NOW).await.unwrap();
     }
     let all = store.services_with_deployments(mesh).await.unwrap();
     assert_eq!(all.len(), HOSTILE.len());

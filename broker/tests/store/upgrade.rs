@@ -31,6 +31,7 @@ async fn a_database_of_the_first_schema_keeps_what_is_in_it(backend: Backend) {
     let deployed = fixture.store.deploy(deployment(&first, "time"), 20, NOW).await.unwrap();
     fixture.store.seen_hello("k", NOW).await.unwrap();
     fixture.store.close().await.unwrap();
+    fixture.place.downgrade("0007_moves");
     fixture.place.downgrade("0006_delivery_range");
     fixture.place.downgrade("0003_files");
     fixture.place.downgrade("0002_messages");

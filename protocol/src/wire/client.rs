@@ -88,6 +88,8 @@ messages! {
         McpCall(McpCall<'a>) = "mcp_call",
         /// The broker's runners (ours).
         RunnerList = "runner_list",
+        /// A runner is given up: its services go to others (ours).
+        RunnerForget(RunnerName) = "runner_forget",
         /// Let others call a server of one's own.
         McpRegister(Box<McpRegister>) = "mcp_register",
         /// Do so no more.
@@ -236,6 +238,13 @@ pub struct McpScope {
 pub struct ServerName {
     /// Name of the service.
     pub server_name: String,
+}
+
+/// `runner_forget`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerName {
+    /// As `runner_list` names it.
+    pub name: String,
 }
 
 /// `mcp_rollback`.

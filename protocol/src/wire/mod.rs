@@ -28,7 +28,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use client::{
     ClientMessage, Group, Hello, McpCall, McpCancel, McpDeploy, McpEvents, McpLogs, McpRollback, McpSchema, McpScope,
-    PeerType, ServerName, SessionKind,
+    PeerType, RunnerName, ServerName, SessionKind,
 };
 pub use error::{ErrorCode, WireError, WireLimit};
 pub use files::{FileEntry, FileId, FileList, FileUrl};
@@ -48,9 +48,9 @@ pub use presence::{
     Changed, GroupName, MeshInfoResult, Peer, PeerStatus, PeersList, Profile, Stats, Status, Summary, Tasks, Visible,
 };
 pub use server::{
-    CallErrorCode, ErrorMessage, HelloAck, McpCallResult, McpCatalogResult, McpDeployStatus, McpEventsResult,
-    McpLogsResult, McpProgress, McpSchemaResult, McpScopeResult, RunnerEntry, RunnerListResult, ServerMessage,
-    ServiceEventEntry,
+    CallErrorCode, ErrorMessage, ForgottenService, HelloAck, McpCallResult, McpCatalogResult, McpDeployStatus,
+    McpEventsResult, McpLogsResult, McpProgress, McpSchemaResult, McpScopeResult, RunnerEntry, RunnerForgetResult,
+    RunnerListResult, ServerMessage, ServiceEventEntry,
 };
 pub use service::{CatalogEntry, DeployConfig, Runtime, Scope, ServiceEntry};
 pub use vault::{EntryType, VaultEntry};

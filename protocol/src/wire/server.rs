@@ -60,6 +60,8 @@ messages! {
         McpCallResult(McpCallResult<'a>) = "mcp_call_result",
         /// Answers `runner_list` (ours).
         RunnerListResult(RunnerListResult) = "runner_list_result",
+        /// Answers `runner_forget` (ours).
+        RunnerForgetResult(RunnerForgetResult) = "runner_forget_result",
         /// Answers `mcp_register`.
         McpRegisterAck(McpRegisterAck) = "mcp_register_ack",
         /// Answers `mcp_list`.
@@ -193,6 +195,28 @@ pub struct RunnerEntry {
     /// When it was last heard, milliseconds since the Unix epoch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_seen_ms: Option<u64>,
+}
+
+/// `runner_forget_result`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerForgetResult {
+    /// The runner.
+    pub name: String,
+    /// What was on it, or on its way there, of this mesh; by name.
+    pub services: Vec<ForgottenService>,
+}
+
+/// A service whose runner was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenService {
+    /// Its name.
+    pub service: String,
+    /// The runner that it is on now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner: Option<String>,
+    /// Why it stays where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `mcp_events_result`.

@@ -327,6 +327,7 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::McpRegister(wanted) => Some(Wanted::Register(wanted)),
         ClientMessage::McpUnregister(named) => Some(Wanted::Unregister(named.server_name)),
         ClientMessage::RunnerList => Some(Wanted::ListRunners),
+        ClientMessage::RunnerForget(named) => Some(Wanted::ForgetRunner(named)),
         ClientMessage::McpList => Some(Wanted::ListHosted),
         ClientMessage::McpCatalog => Some(Wanted::Catalog),
         ClientMessage::ListPeers => Some(Wanted::ListPeers),

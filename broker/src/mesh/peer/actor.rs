@@ -9,12 +9,12 @@ use actix::prelude::*;
 use protocol::link::Tool;
 use protocol::wire::{
     Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpEvents, McpLogs, McpRegister, McpSchema,
-    McpSchemaResult, McpScope, PeersList, ReadInbox, ServerMessage,
+    McpSchemaResult, McpScope, PeersList, ReadInbox, RunnerName, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::files::{self, FileRequest};
-use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply};
+use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply, runners};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
 use crate::mesh::roster::Say;
@@ -98,6 +98,8 @@ pub enum Wanted {
     Catalog,
     /// The broker's runners.
     ListRunners,
+    /// A runner is given up.
+    ForgetRunner(RunnerName),
     /// Let others call a server of its own.
     Register(Box<McpRegister>),
     /// Do so no more.
@@ -436,7 +438,11 @@ impl Handler<Ask> for PeerActor {
                 self.outlet.send(hosting::list(&self.mesh, req_id.as_deref()));
             }
             Wanted::ListRunners => {
-                self.outlet.send(deploy::runners(&self.mesh, &self.presence.principal(), req_id.as_deref()));
+                self.outlet.send(runners::list(&self.mesh, &self.presence.principal(), req_id.as_deref()));
+            }
+            Wanted::ForgetRunner(wanted) => {
+                let (mesh, who) = (Arc::clone(&self.mesh), self.presence.principal());
+                self.answer(async move { runners::forget(&mesh, &who, wanted, req_id.as_deref()).await }, ctx);
             }
             Wanted::ListPeers => self.list_peers(req_id, ctx),
             Wanted::Say { say, session, always } => self.say(say, session, always, req_id, ctx),

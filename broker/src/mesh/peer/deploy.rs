@@ -4,10 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::link::{Limits, ServiceSpec, ServiceState, Source};
 use protocol::validate;
-use protocol::wire::{
-    ErrorCode, McpDeploy, McpDeployStatus, McpScope, McpScopeResult, RunnerEntry, RunnerListResult, Scope,
-    ServerMessage,
-};
+use protocol::wire::{ErrorCode, McpDeploy, McpDeployStatus, McpScope, McpScopeResult, Scope, ServerMessage};
 
 use super::{Outlet, Presence, files, reply};
 use crate::mesh::MeshContext;
@@ -15,7 +12,6 @@ use crate::mesh::pace::DEPLOYS_PER_MINUTE;
 use crate::mesh::scope::{self, Principal, ScopeError, Verb};
 use crate::mesh::service::{DeployRequest, News, Teller};
 use crate::metrics::{DeployEnd, Limit};
-use crate::runners::Link;
 use crate::store::{Role, UtcMs};
 
 /// The capability of clients that want every line of an installation.
@@ -81,21 +77,6 @@ pub(super) fn paced(mesh: &MeshContext, who: &Principal) -> Result<(), Refusal> 
         let seconds = wait_ms.div_ceil(1_000);
         (ErrorCode::Limit, format!("limit: {DEPLOYS_PER_MINUTE} deploys a minute of a member; again in {seconds} s"))
     })
-}
-
-/// `runner_list`, for those who place services.
-pub(super) fn runners(mesh: &MeshContext, who: &Principal, req_id: Option<&str>) -> String {
-    if who.role == Role::Member {
-        return reply::error(ErrorCode::Forbidden, "only admins of the mesh may do that", req_id);
-    }
-    let entry = |link: &Link| RunnerEntry {
-        name: link.name().to_owned(),
-        up: link.is_up(),
-        services: u32::try_from(link.services()).unwrap_or(u32::MAX),
-        last_seen_ms: link.last_seen_ms(),
-    };
-    let runners = mesh.runners.all().map(entry).collect();
-    reply::frame(ServerMessage::RunnerListResult(RunnerListResult { runners }), req_id)
 }
 
 /// Refuses a scope that keeps nobody out.

@@ -12,6 +12,7 @@ mod history;
 mod hosting;
 mod mail;
 pub mod reply;
+mod runners;
 mod spec;
 
 use std::sync::{Arc, PoisonError, RwLock};

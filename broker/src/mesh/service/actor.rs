@@ -12,11 +12,12 @@ use protocol::wire::Scope;
 use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::messages::{Ended, Look, News, Teller};
+use super::moves::{Move, STRAYS_EVERY};
 use super::record;
 use super::state::{Actual, Event, State, Verdict};
 use super::view::ServiceCell;
 use crate::mesh::MeshContext;
-use crate::runners::{Link, ServiceKey};
+use crate::runners::{Link, Placed, ServiceKey};
 use crate::store::{Desired, ServiceWithDeployments, StoreError, UtcMs};
 
 /// How often waiting calls are looked through for those whose time is up.
@@ -33,7 +34,12 @@ pub struct ServiceActor {
     pub(super) tools: HashMap<String, Arc<[Tool]>>,
     pub(super) reports: HashMap<String, ServiceReport>,
     pub(super) about: Option<About>,
-    pub(super) link: Option<Link>,
+    /// The runner that it is on.
+    pub(super) link: Option<Placed>,
+    /// Its pending deployment, where that comes up on another one.
+    pub(super) moving: Option<Move>,
+    /// The deployment that took it elsewhere, and the runner before.
+    pub(super) came_from: Option<(String, String)>,
     pub(super) deploys: HashMap<String, Vec<Teller>>,
     pub(super) undeploys: Vec<Teller>,
     /// Those who wait for it to rest.
@@ -89,6 +95,8 @@ impl ServiceActor {
             reports: HashMap::new(),
             about: None,
             link: None,
+            moving: None,
+            came_from: None,
             deploys: HashMap::new(),
             undeploys: Vec::new(),
             stops: Vec::new(),
@@ -104,7 +112,12 @@ impl ServiceActor {
     }
 
     /// Takes the rows in, as the store has them after a start or a restart of this actor.
-    fn recall(&mut self, stored: ServiceWithDeployments, deployer: String) -> Result<(), String> {
+    fn recall(
+        &mut self,
+        stored: ServiceWithDeployments,
+        deployer: String,
+        ctx: &mut Context<Self>,
+    ) -> Result<(), String> {
         let row = &stored.service;
         self.about = Some(About {
             scope: row.scope.read().map_err(|error| error.to_string())?,
@@ -113,7 +126,7 @@ impl ServiceActor {
             description: row.description.clone(),
             created_at: row.created_at,
         });
-        self.link = row.runner.as_deref().and_then(|name| self.mesh.runners.get(name)).cloned();
+        self.link = row.runner.as_deref().and_then(|name| self.mesh.runners.get(name)).map(Link::place);
         for deployment in [&stored.active, &stored.pending].into_iter().flatten() {
             let recorded = record::open(&self.mesh, deployment)?;
             self.tools.insert(recorded.spec.deployment.clone(), recorded.tools.into());
@@ -122,7 +135,14 @@ impl ServiceActor {
         let id = |deployment: &Option<crate::store::Deployment>| deployment.as_ref().map(|row| row.id.to_string());
         let over = [&stored.active, &stored.pending].into_iter().flatten().filter_map(record::ended).collect();
         let rests = row.desired == Desired::Stopped;
-        self.state = State::stored(id(&stored.active), id(&stored.pending), over).resting(rests);
+        let tried = row.trial_ends_at.filter(|ends| *ends > UtcMs::now()).and(row.trial_before.as_ref());
+        self.state = State::stored(id(&stored.active), id(&stored.pending), over)
+            .resting(rests)
+            .tried_against(tried.map(ToString::to_string));
+        self.resume_trial(row.trial_ends_at, ctx);
+        if let (Some(pending), Some(to)) = (id(&stored.pending), &row.moving_to) {
+            self.resume_move(pending, to, ctx);
+        }
         self.served = stored
             .active
             .as_ref()
@@ -140,9 +160,10 @@ impl ServiceActor {
 
     /// One look at the board: level-triggered, so a look too many does no harm.
     pub(super) fn look(&mut self, ctx: &mut Context<Self>) {
+        self.watch_move(ctx);
         let event = match &self.link {
             Some(link) if link.is_up() => {
-                let reports = link.reports(&self.key);
+                let reports = self.reported();
                 let seen = reports.iter().map(|report| (report.deployment.clone(), Actual::from(report))).collect();
                 self.take_facts(reports, ctx);
                 Event::Seen(seen)
@@ -204,7 +225,9 @@ impl ServiceActor {
         // Of the deployments that are wanted: others are forgotten by now.
         self.state.set_exclusive(self.specs.values().any(|spec| spec.policy.exclusive));
         self.show(ctx);
-        if let Some(step) = self.state.next_step() {
+        if !self.holds_its_breath()
+            && let Some(step) = self.state.next_step()
+        {
             self.carry_out(step, ctx);
         }
     }
@@ -214,6 +237,7 @@ impl ServiceActor {
         let wanted = [self.state.active(), self.state.pending()];
         self.specs.retain(|id, _| wanted.contains(&Some(id)));
         self.tools.retain(|id, _| wanted.contains(&Some(id)));
+        self.moving.take_if(|moving| self.state.pending() != Some(&moving.deployment));
     }
 
     fn judged(&mut self, deployment: &str, verdict: Verdict, ctx: &mut Context<Self>) {
@@ -266,7 +290,7 @@ impl Actor for ServiceActor {
         };
         ctx.wait(recalled.into_actor(self).map(|recalled, me, ctx| {
             let taken = match recalled {
-                Ok(Some((stored, deployer))) => me.recall(stored, deployer),
+                Ok(Some((stored, deployer))) => me.recall(stored, deployer, ctx),
                 Ok(None) => Ok(()),
                 Err(error) => Err(error.to_string()),
             };
@@ -281,6 +305,7 @@ impl Actor for ServiceActor {
             me.cell.desk.sweep(Instant::now());
             me.cell.desk.retry();
         });
+        ctx.run_interval(STRAYS_EVERY, |me, _| me.sweep_others());
     }
 }
 

@@ -1,6 +1,7 @@
 //! Updates of a service that must never run twice at a time.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+use super::tests::deploy;
 use super::*;
 use ServiceState as S;
 use proptest::prelude::*;
@@ -68,7 +69,7 @@ fn running() -> (State, Runner) {
 #[test]
 fn the_old_one_is_gone_before_the_new_one_is_loaded() {
     let (mut state, mut runner) = running();
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     assert!(state.keeps_active(), "until the new one runs it is what is wanted");
     let (steps, verdicts) = settle(&mut state, &mut runner, &[]);
     assert_eq!(steps, [Step::Unload("a".into()), Step::Load("b".into()), Step::Commit("b".into())]);
@@ -79,7 +80,7 @@ fn the_old_one_is_gone_before_the_new_one_is_loaded() {
 #[test]
 fn when_the_new_one_fails_the_old_one_comes_back_and_says_why() {
     let (mut state, mut runner) = running();
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     assert_eq!(state.next_step(), Some(Step::Unload("a".into())));
     assert_eq!(state.shown(), (S::Queued, "stopped while its update comes up, since it is exclusive".to_owned()));
     state.on(Event::Lost(Step::Unload("a".into())));
@@ -90,7 +91,7 @@ fn when_the_new_one_fails_the_old_one_comes_back_and_says_why() {
     let (shown, cause) = state.shown();
     assert_eq!((shown, cause.as_str()), (S::Running, "as it is; as before, since its update failed: exit code 3"));
     // Until the next one.
-    state.on(Event::Deployed("c".into()));
+    deploy(&mut state, "c".into());
     settle(&mut state, &mut runner, &[]);
     assert_eq!((state.active(), state.shown().1.as_str()), (Some("c"), "as it is"));
 }
@@ -98,12 +99,12 @@ fn when_the_new_one_fails_the_old_one_comes_back_and_says_why() {
 #[test]
 fn a_later_update_during_the_change_keeps_the_old_one_to_return_to() {
     let (mut state, mut runner) = running();
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     let unload = state.next_step().unwrap();
     runner.carry_out(&unload, &[]);
     state.on(Event::Done(unload));
     assert!(state.keeps_active());
-    state.on(Event::Deployed("c".into()));
+    deploy(&mut state, "c".into());
     let (_, verdicts) = settle(&mut state, &mut runner, &["c"]);
     assert_eq!(verdicts.len(), 1);
     assert_eq!((state.active(), state.shown().0), (Some("a"), S::Running));
@@ -112,7 +113,7 @@ fn a_later_update_during_the_change_keeps_the_old_one_to_return_to() {
 /// An update that failed, with the old one about to be loaded again.
 fn coming_back() -> (State, Runner, Step) {
     let (mut state, mut runner) = running();
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     for _ in 0..5 {
         let step = state.next_step().unwrap();
         if step == Step::Load("a".into()) {
@@ -146,7 +147,7 @@ fn a_deploy_over_an_exclusive_one_that_does_not_run_makes_it_go_first() {
     let (mut state, mut runner) = running();
     runner.holds.insert("a".into(), S::Restarting);
     state.on(runner.seen());
-    state.on(Event::Deployed("c".into()));
+    deploy(&mut state, "c".into());
     // The new one is not exclusive, and of the old one nothing is known any more.
     state.set_exclusive(false);
     let (steps, _) = settle(&mut state, &mut runner, &[]);
@@ -166,7 +167,7 @@ fn a_broker_that_comes_in_the_middle_of_an_update_returns_to_the_old_one() {
 #[test]
 fn a_refusal_of_the_new_one_is_its_failure() {
     let (mut state, mut runner) = running();
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     for expected in [Step::Unload("a".into()), Step::Load("b".into())] {
         assert_eq!(state.next_step(), Some(expected.clone()));
         if expected == Step::Load("b".into()) {
@@ -193,7 +194,7 @@ proptest! {
                     state.on(Event::OutOfSight);
                     state.on(runner.seen());
                 }
-                _ => drop(state.on(Event::Deployed(id.clone()))),
+                _ => drop(deploy(&mut state, id.clone())),
             }
             let failing = if fails { vec![id.as_str()] } else { vec![] };
             // Some of it happens before the next order comes.

@@ -142,6 +142,14 @@ pub struct Share {
     pub scope: Scope,
 }
 
+/// The runner of this name is given up: what is on it, or on its way there, goes to another.
+#[derive(Message)]
+#[rtype(result = "Result<(), Refused>")]
+pub struct Forget {
+    /// Its name.
+    pub runner: String,
+}
+
 /// Something about the service may have changed on its runner: look at the board.
 #[derive(Message, Clone, Copy)]
 #[rtype(result = "()")]

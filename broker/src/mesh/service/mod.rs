@@ -8,6 +8,7 @@
 mod actor;
 pub mod desk;
 pub mod messages;
+mod moves;
 mod orders;
 mod poison;
 mod record;
@@ -20,6 +21,6 @@ mod view;
 
 pub use actor::ServiceActor;
 pub use desk::{Call, Desk, Ticket};
-pub use messages::{Change, Deploy, DeployRequest, Look, Manage, News, Refused, Share, Teller, Undeploy};
+pub use messages::{Change, Deploy, DeployRequest, Forget, Look, Manage, News, Refused, Share, Teller, Undeploy};
 pub use spec::child;
 pub use view::{ServiceCell, View};

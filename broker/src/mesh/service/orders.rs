@@ -11,13 +11,14 @@ use serde_json::json;
 
 use super::actor::{About, ServiceActor};
 use super::messages::{Deploy, DeployRequest, News, Refused, Teller, Undeploy};
+use super::moves::Placement;
 use super::record;
 use super::state::Event;
 use crate::mesh::MeshContext;
 use crate::mesh::scope::{Principal, Verb, may};
 use crate::metrics::Limit;
 use crate::runners::Link;
-use crate::store::{NewDeployment, Slot, StoreError, UtcMs};
+use crate::store::{NewDeployment, StoreError, UtcMs};
 
 /// How often, and with which pauses, the store is asked whether a deployment is there after all.
 const READ_BACK: u32 = 5;
@@ -86,15 +87,19 @@ impl ServiceActor {
     /// Writes a deployment down and takes it in. Deploys, undeploys and changes of one name take turns: what happens
     /// during the write waits behind it.
     pub(super) fn begin(&mut self, beginning: Beginning, ctx: &mut Context<Self>) -> Accepted {
-        let link = match self.placed(beginning.request.runner.as_deref()) {
-            Ok(link) => link,
+        let placement = match self.placed(beginning.request.runner.as_deref()) {
+            Ok(placement) => placement,
             Err(refused) => return self.refuse(refused, ctx),
         };
-        let slot = if self.state.keeps_active() { Slot::Pending } else { Slot::Active };
         // Of one that is being undeployed nothing is inherited, least of all whom it was shared with.
         let before = self.about.as_ref().filter(|_| !self.state.is_removed()).map(|about| about.scope.clone());
         let scope = beginning.request.scope.clone().or(before).unwrap_or_default();
-        let place = record::Place { slot, runner: link.name(), takes_over: beginning.takes_over };
+        let place = record::Place {
+            slot: placement.slot,
+            runner: placement.on.name(),
+            moves: placement.moves,
+            takes_over: beginning.takes_over,
+        };
         let (row, spec) = match record::row(&self.mesh, &self.cell.name, &beginning.request, &scope, place) {
             Ok(both) => both,
             Err(words) => return self.refuse(Refused::Internal(words), ctx),
@@ -102,7 +107,7 @@ impl ServiceActor {
         let stored = written(Arc::clone(&self.mesh), row);
         let done = stored.into_actor(self).map(move |stored, me, ctx| match stored {
             Ok(()) => {
-                me.deployed(spec, scope, link, beginning, ctx);
+                me.deployed(spec, scope, placement, beginning, ctx);
                 Ok(())
             }
             Err(error) => {
@@ -119,25 +124,15 @@ impl ServiceActor {
         in_turn(done, ctx)
     }
 
-    /// Which runner holds it. A service stays with its runner, also while that still stops it: two must never run it.
-    fn placed(&self, wanted: Option<&str>) -> Result<Link, Refused> {
-        match (wanted, &self.link) {
-            (Some(wanted), Some(link)) if link.name() != wanted => {
-                let words =
-                    format!("the service stays with its runner {}: undeploy it before it goes to another", link.name());
-                Err(Refused::Cannot(words))
-            }
-            (_, Some(link)) => Ok(link.clone()),
-            (Some(wanted), None) => self.mesh.runners.get(wanted).cloned().ok_or_else(|| {
-                let known: Vec<_> = self.mesh.runners.all().map(Link::name).collect();
-                Refused::Cannot(format!("`runner`: this broker has no such runner; it has {}", known.join(", ")))
-            }),
-            (None, None) => self.mesh.runners.place().cloned().ok_or(Refused::NoRunner),
-        }
-    }
-
     /// What the deployment needs to be known, once the store holds it.
-    fn deployed(&mut self, recorded: ServiceSpec, scope: Scope, link: Link, new: Beginning, ctx: &mut Context<Self>) {
+    fn deployed(
+        &mut self,
+        recorded: ServiceSpec,
+        scope: Scope,
+        placement: Placement,
+        new: Beginning,
+        ctx: &mut Context<Self>,
+    ) {
         let Beginning { request, teller, takes_over } = new;
         if self.state.is_removed() {
             (self.about, self.served, self.comes_back) = (None, None, None);
@@ -151,7 +146,14 @@ impl ServiceActor {
             description: request.description,
             created_at,
         }));
-        self.link = Some(link);
+        let Placement { on, slot, moves } = placement;
+        self.came_from = None;
+        let goes = if moves {
+            Some(on)
+        } else {
+            (self.link, self.moving) = (Some(on), None);
+            None
+        };
         for tell in self.undeploys.drain(..) {
             tell(&failed("a later deploy took the name over; what ran before is being stopped"));
         }
@@ -162,7 +164,10 @@ impl ServiceActor {
         let id = recorded.deployment.clone();
         self.deploys.entry(id.clone()).or_default().push(teller);
         self.specs.insert(id.clone(), recorded);
-        self.happened(Event::Deployed(id), ctx);
+        if let Some(to) = goes {
+            self.sets_out(id.clone(), to);
+        }
+        self.happened(Event::Deployed(id, slot), ctx);
     }
 
     fn may_deploy(&self, who: &Principal) -> Result<(), Refused> {
@@ -184,7 +189,7 @@ impl ServiceActor {
         self.undeploys.push(undeploy.teller);
         self.interrupt_stops("the service was undeployed meanwhile");
         self.happened(Event::Removed, ctx);
-        if !self.link.as_ref().is_some_and(Link::is_up) {
+        if !self.link.as_deref().is_some_and(Link::is_up) {
             self.leave_behind(ctx);
         }
     }

@@ -47,6 +47,8 @@ fn context<'a>(mesh: &'a MeshContext, deployment: &'a DeploymentId) -> Context<'
 pub(super) struct Place<'a> {
     pub(super) slot: Slot,
     pub(super) runner: &'a str,
+    /// The service is on another runner until the switch.
+    pub(super) moves: bool,
     /// See [`NewDeployment::takes_over`].
     pub(super) takes_over: bool,
 }
@@ -88,7 +90,8 @@ pub(super) fn row(
         created_by: member(&request.by.member_id)?,
         scope: Document::of(scope).map_err(text)?,
         description: request.description.clone(),
-        runner: Some(place.runner.to_owned()),
+        runner: (!place.moves).then(|| place.runner.to_owned()),
+        moving_to: place.moves.then(|| place.runner.to_owned()),
         slot: place.slot,
         takes_over: place.takes_over,
         file_id: uploaded(&request.source)?,

@@ -60,7 +60,11 @@ impl ServiceActor {
             Some(pending) => self.life.fact("pending", pending),
             None => self.life.clear_fact("pending"),
         }
-        self.life.fact("runner", self.link.as_ref().map(Link::name));
+        self.life.fact("runner", self.link.as_deref().map(Link::name));
+        match &self.moving {
+            Some(moving) => self.life.fact("moving_to", moving.to.name()),
+            None => self.life.clear_fact("moving_to"),
+        }
     }
 
     /// A transition: kept in the store, and told to those whom it concerns.
@@ -159,6 +163,7 @@ impl ServiceActor {
             level: self.reports.get(active).and_then(|report| report.instances.first()?.level.clone()),
             instances: self.reports.get(active).map_or(0, |report| report.instances.len()),
             runner: self.link.as_ref().map(|link| link.name().to_owned()),
+            moving_to: self.moving.as_ref().map(|moving| moving.to.name().to_owned()),
         })
     }
 
@@ -201,7 +206,7 @@ impl ServiceActor {
             return self.cell.desk.retry();
         }
         self.cell.desk.set(Phase::Open(Arc::new(Counter {
-            link: link.clone(),
+            link: Link::clone(link),
             mesh: self.mesh.slug.clone(),
             service: self.cell.name.clone(),
             deployment: active.to_owned(),

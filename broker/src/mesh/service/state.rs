@@ -24,6 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::link::{Failure, ServiceReport, ServiceState};
 
+use crate::store::Slot;
+
 /// A deployment's id, as text.
 pub type Deployment = String;
 
@@ -78,8 +80,8 @@ pub enum Verdict {
 /// What happened.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// The store holds a new deployment.
-    Deployed(Deployment),
+    /// The store holds a new deployment, in this place.
+    Deployed(Deployment, Slot),
     /// The store points at an earlier deployment again, which comes up beside the active one.
     Returned(Deployment),
     /// The store no longer holds the service.
@@ -151,6 +153,15 @@ impl State {
         Self { active, pending, over, unsettled, ..Self::default() }
     }
 
+    /// The same, with its active deployment on trial against the one before it. What is to replace it, or that it is to
+    /// rest, has ended that.
+    #[must_use]
+    pub fn tried_against(self, before: Option<Deployment>) -> Self {
+        let of = self.active.clone().filter(|_| self.pending.is_none() && !self.stopped);
+        let trial = of.zip(before).map(|(of, before)| Trial { of, before });
+        Self { trial, ..self }
+    }
+
     /// The same, as somebody left it: resting or not.
     #[must_use]
     pub fn resting(self, stopped: bool) -> Self {
@@ -166,10 +177,23 @@ impl State {
         }
     }
 
+    /// What counts as the end of the active deployment of a service that rests, once an earlier one is to run.
+    #[must_use]
+    pub fn rest_as_end(&self) -> Option<Actual> {
+        let cause = "stopped by hand".to_owned();
+        self.stopped.then_some(Actual { state: ServiceState::Stopped, cause, failure: None })
+    }
+
+    /// Whether no two deployments may run at a time.
+    #[must_use]
+    pub fn is_exclusive(&self) -> bool {
+        self.exclusive
+    }
+
     /// Takes an event in; returns the verdicts it brings.
     pub fn on(&mut self, event: Event) -> Vec<(Deployment, Verdict)> {
         match event {
-            Event::Deployed(id) => self.deployed(id),
+            Event::Deployed(id, slot) => self.deployed(id, slot),
             Event::Returned(id) => self.returned(id),
             Event::Removed => self.removed(),
             Event::Stopped => self.stopped(),
@@ -186,14 +210,15 @@ impl State {
         }
     }
 
-    fn deployed(&mut self, id: Deployment) -> Vec<(Deployment, Verdict)> {
-        let keeps = self.keeps_active();
+    /// The place is the one that was written down, whatever has happened since it was chosen.
+    fn deployed(&mut self, id: Deployment, slot: Slot) -> Vec<(Deployment, Verdict)> {
         let verdicts = self.takes_over(&id);
-        if keeps {
-            self.pending = Some(id);
-        } else {
-            (self.active, self.pending) = (Some(id), None);
-            self.made_way = None;
+        match slot {
+            Slot::Pending => self.pending = Some(id),
+            Slot::Active => {
+                (self.active, self.pending) = (Some(id), None);
+                self.made_way = None;
+            }
         }
         verdicts
     }
@@ -210,11 +235,11 @@ impl State {
     }
 
     fn returned(&mut self, id: Deployment) -> Vec<(Deployment, Verdict)> {
-        let rested = std::mem::take(&mut self.stopped);
-        if let Some(active) = self.active.clone().filter(|_| rested) {
+        let rest = self.rest_as_end();
+        self.stopped = false;
+        if let (Some(active), Some(rest)) = (self.active.clone(), rest) {
             // It was stopped for a reason: it does not come back for the time until the earlier one runs.
-            let actual = Actual { state: ServiceState::Stopped, cause: "stopped by hand".to_owned(), failure: None };
-            self.over.insert(active, actual);
+            self.over.insert(active, rest);
         }
         let verdicts = self.takes_over(&id);
         self.over.remove(&id);
@@ -317,7 +342,7 @@ impl State {
                     continue;
                 }
                 self.over.insert(id.clone(), actual.clone());
-            } else {
+            } else if is_alive(actual.state) {
                 // Somebody set it going again.
                 self.over.remove(id);
             }
@@ -379,11 +404,9 @@ impl State {
         let mut verdicts = Vec::new();
         match step {
             Step::Commit(id) if self.pending.as_ref() == Some(id) => {
-                let before = std::mem::replace(&mut self.active, self.pending.take());
-                let returned = std::mem::take(&mut self.returns);
-                let before = before.filter(|before| !returned && !self.over.contains_key(before));
-                self.trial = before.map(|before| Trial { of: id.clone(), before });
-                self.made_way = None;
+                self.trial = self.before_switch().map(|before| Trial { of: id.clone(), before: before.to_owned() });
+                self.active = self.pending.take();
+                (self.returns, self.made_way) = (false, None);
                 self.settle(&mut verdicts, id.clone(), Verdict::Running);
                 for other in std::mem::take(&mut self.unsettled) {
                     verdicts.push((other, Verdict::Failed(plain("an update took its place"))));
@@ -487,6 +510,19 @@ impl State {
     fn in_the_way(&self) -> Option<&Deployment> {
         let next = self.to_run().next().filter(|_| self.exclusive)?;
         self.actual.keys().find(|id| *id != next)
+    }
+
+    /// The deployment that comes back if the pending one dies soon after it has become the active one: none for one that
+    /// comes back itself, or after one that had ended.
+    #[must_use]
+    pub fn before_switch(&self) -> Option<&str> {
+        self.active.as_deref().filter(|before| !self.returns && !self.over.contains_key(*before))
+    }
+
+    /// Whether its runner was seen to have nothing of it, and nothing is on the way there.
+    #[must_use]
+    pub fn holds_nothing(&self) -> bool {
+        self.in_sight && self.actual.is_empty() && self.under_way.is_none()
     }
 
     fn wanted(&self) -> impl Iterator<Item = &Deployment> {

@@ -8,6 +8,12 @@ fn seen(all: &[(&str, ServiceState)]) -> Event {
     Event::Seen(all.iter().map(|(id, state)| ((*id).to_owned(), actual(*state))).collect())
 }
 
+/// A deploy, in the place that is chosen when it comes.
+pub(super) fn deploy(state: &mut State, id: Deployment) -> Vec<(Deployment, Verdict)> {
+    let slot = if state.keeps_active() { Slot::Pending } else { Slot::Active };
+    state.on(Event::Deployed(id, slot))
+}
+
 fn stored(active: Option<&str>, pending: Option<&str>) -> State {
     State::stored(active.map(str::to_owned), pending.map(str::to_owned), BTreeMap::new())
 }
@@ -120,7 +126,7 @@ fn h10_what_failed_or_crashed_is_not_started_again_by_a_restart() {
 fn a_first_deploy_is_shown_and_judged() {
     let mut state = stored(None, None);
     state.on(seen(&[]));
-    assert!(state.on(Event::Deployed("a".into())).is_empty());
+    assert!(deploy(&mut state, "a".into()).is_empty());
     assert_eq!(state.next_step(), Some(Step::Load("a".into())));
     state.on(Event::Done(Step::Load("a".into())));
     assert!(state.on(seen(&[("a", Starting)])).is_empty());
@@ -133,7 +139,7 @@ fn a_first_deploy_is_shown_and_judged() {
 fn an_update_switches_at_the_commit_and_drains_the_old() {
     let mut state = stored(Some("a"), None);
     state.on(seen(&[("a", Running)]));
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     assert_eq!(state.next_step(), Some(Step::Load("b".into())));
     state.on(Event::Done(Step::Load("b".into())));
     assert!(state.on(seen(&[("a", Running), ("b", Starting)])).is_empty());
@@ -152,7 +158,7 @@ fn an_update_switches_at_the_commit_and_drains_the_old() {
 fn an_update_that_fails_leaves_the_old_alone() {
     let mut state = stored(Some("a"), None);
     state.on(seen(&[("a", Running)]));
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     let verdicts = state.on(seen(&[("a", Running), ("b", Failed)]));
     assert!(matches!(verdicts[0].1, Verdict::Failed(_)));
     assert_eq!((state.active(), state.pending()), (Some("a"), None));
@@ -163,8 +169,8 @@ fn an_update_that_fails_leaves_the_old_alone() {
 fn h14_the_later_of_two_deploys_wins_and_the_earlier_is_told() {
     let mut state = stored(Some("a"), None);
     state.on(seen(&[("a", Running)]));
-    state.on(Event::Deployed("b".into()));
-    let verdicts = state.on(Event::Deployed("c".into()));
+    deploy(&mut state, "b".into());
+    let verdicts = deploy(&mut state, "c".into());
     assert_eq!(verdicts[0].0, "b");
     assert_eq!(state.pending(), Some("c"));
 }
@@ -173,7 +179,7 @@ fn h14_the_later_of_two_deploys_wins_and_the_earlier_is_told() {
 fn h14_an_undeploy_during_a_deploy_wins() {
     let mut state = stored(None, None);
     state.on(seen(&[]));
-    state.on(Event::Deployed("a".into()));
+    deploy(&mut state, "a".into());
     let load = state.next_step().unwrap();
     let verdicts = state.on(Event::Removed);
     assert!(matches!(&verdicts[..], [(id, Verdict::Failed(_))] if id == "a"));
@@ -188,7 +194,7 @@ fn h14_an_undeploy_during_a_deploy_wins() {
 fn a_refused_load_is_a_failure_and_not_tried_again() {
     let mut state = stored(None, None);
     state.on(seen(&[]));
-    state.on(Event::Deployed("a".into()));
+    deploy(&mut state, "a".into());
     let load = state.next_step().unwrap();
     let verdicts = state.on(Event::Refused(load, "`args` is too long".into()));
     assert!(matches!(&verdicts[0].1, Verdict::Failed(failure) if failure.reason.contains("args")));
@@ -252,7 +258,7 @@ fn a_start_tries_what_ended_again_also_when_its_runner_forgot_it() {
 fn replaced() -> State {
     let mut state = stored(Some("a"), None);
     state.on(seen(&[("a", Running)]));
-    state.on(Event::Deployed("b".into()));
+    deploy(&mut state, "b".into());
     state.on(seen(&[("a", Running), ("b", Running)]));
     let commit = state.next_step().unwrap();
     state.on(Event::Done(commit));
@@ -344,7 +350,7 @@ proptest! {
                 Act::Deploy => {
                     deploys += 1;
                     (removed, stopped) = (false, false);
-                    verdicts.extend(state.on(Event::Deployed(format!("d{deploys:03}"))));
+                    verdicts.extend(deploy(&mut state, format!("d{deploys:03}")));
                 }
                 Act::Remove => {
                     removed = true;

@@ -32,7 +32,7 @@ impl ServiceActor {
     }
 
     fn load(&mut self, id: String, ctx: &mut Context<Self>) {
-        let (Some(link), Some(spec)) = (self.link.clone(), self.specs.get(&id).cloned()) else {
+        let (Some(link), Some(spec)) = (self.link_of(&id).cloned(), self.specs.get(&id).cloned()) else {
             let words = "nothing is known of this deployment any more".to_owned();
             return self.happened(Event::Refused(Step::Load(id), words), ctx);
         };
@@ -41,7 +41,7 @@ impl ServiceActor {
     }
 
     fn unload(&mut self, id: String, ctx: &mut Context<Self>) {
-        let Some(link) = self.link.clone() else {
+        let Some(link) = self.holder(&id) else {
             return;
         };
         let (key, step) = (self.key.clone(), Step::Unload(id.clone()));
@@ -55,8 +55,9 @@ impl ServiceActor {
         let Ok(deployment) = id.parse() else {
             return self.happened(Event::Refused(step, "no id".to_owned()), ctx);
         };
+        let trial = self.trial_from(UtcMs::now());
         let switched = async move {
-            match store.set_active(&mesh, &name, &deployment, UtcMs::now()).await {
+            match store.set_active(&mesh, &name, &deployment, trial, UtcMs::now()).await {
                 // Something newer is pending by now; this one is not wanted any more.
                 Ok(_) | Err(StoreError::Superseded { .. }) => true,
                 Err(error) => {
@@ -67,6 +68,7 @@ impl ServiceActor {
         };
         ctx.wait(switched.into_actor(self).map(move |switched, me, ctx| {
             if switched {
+                me.arrived(&id);
                 me.happened(Event::Done(step), ctx);
             } else {
                 ctx.run_later(TRY_AGAIN, move |me, ctx| me.happened(Event::Lost(step), ctx));
@@ -79,6 +81,8 @@ impl ServiceActor {
             tell(&News::Stopped);
         }
         self.mesh.services.forget(&self.cell);
+        // Wherever it was before.
+        self.sweep_others();
         self.life.exit(ExitReason::Normal);
         ctx.stop();
     }

@@ -16,8 +16,8 @@ use super::record::{self, Recorded};
 use super::state::Event;
 use crate::mesh::MeshContext;
 use crate::mesh::scope::Principal;
-use crate::runners::Link;
-use crate::store::{Deployment, Desired, Document, NewServiceEvent, StoreError, UtcMs};
+use crate::runners::{Link, Placed};
+use crate::store::{Comeback, Deployment, Desired, Document, StoreError, StoredTrial, UtcMs};
 
 /// How long a deployment that replaced another one is on trial, from when it was ready.
 const TRIAL: Duration = Duration::from_secs(30);
@@ -96,27 +96,33 @@ impl ServiceActor {
     fn roll_back(&mut self, to: Option<String>, teller: Teller, ctx: &mut Context<Self>) -> Accepted {
         let (mesh, name) = (Arc::clone(&self.mesh), self.cell.name.clone());
         let active = self.state.active().map(str::to_owned).unwrap_or_default();
+        // What rests is written down as ended: it does not run for the time until the earlier one does, nor if that fails.
+        let rested = self.state.rest_as_end().and_then(|rest| record::end(&rest).ok());
         let found = async move {
             let kept = mesh.store.deployments(&mesh.id, &name).await.map_err(internal)?;
             let chosen = chosen(&kept, &active, to.as_deref()).map_err(Refused::Cannot)?;
-            point_back(&mesh, &name, chosen).await.map_err(Refused::Internal)
+            point_back(&mesh, &name, chosen, None, rested).await.map_err(Refused::Internal)
         };
         let done = found.into_actor(self).map(|found, me, ctx| {
             teller(&News::Building(None));
-            me.returns(found?, Some(teller), ctx);
+            me.returns(found?, None, Some(teller), ctx);
             Ok(())
         });
         in_turn(done, ctx)
     }
 
     /// An earlier deployment is pending in the store.
-    fn returns(&mut self, recorded: Recorded, teller: Option<Teller>, ctx: &mut Context<Self>) {
+    fn returns(&mut self, recorded: Recorded, to: Option<Placed>, teller: Option<Teller>, ctx: &mut Context<Self>) {
         self.interrupt_stops("a rollback started it again");
         self.look_before_an_order(ctx);
         let id = recorded.spec.deployment.clone();
         self.deploys.entry(id.clone()).or_default().extend(teller);
         self.tools.insert(id.clone(), recorded.tools.into());
         self.specs.insert(id.clone(), recorded.spec);
+        self.moving = None;
+        if let Some(to) = to {
+            self.sets_out(id.clone(), to);
+        }
         self.happened(Event::Returned(id), ctx);
     }
 
@@ -147,7 +153,7 @@ impl ServiceActor {
     fn rests(&mut self, teller: Teller, ctx: &mut Context<Self>) {
         self.stops.push(teller);
         self.happened(Event::Stopped, ctx);
-        if !self.link.as_ref().is_some_and(Link::is_up) {
+        if !self.link.as_deref().is_some_and(Link::is_up) {
             self.interrupt_stops(
                 "it is to rest, but its runner is not connected: what still runs there stops when it returns",
             );
@@ -166,33 +172,42 @@ impl ServiceActor {
         }
     }
 
+    /// The trial that the pending deployment has ahead of it when it becomes the active one.
+    pub(super) fn trial_from(&self, now: UtcMs) -> Option<StoredTrial> {
+        let before = self.state.before_switch()?.parse().ok()?;
+        Some(StoredTrial { before, ends_at: now.plus_ms(i64::try_from(TRIAL.as_millis()).unwrap_or(i64::MAX)) })
+    }
+
+    /// Goes on with a trial that an earlier broker began, for what is left of it.
+    pub(super) fn resume_trial(&self, ends_at: Option<UtcMs>, ctx: &mut Context<Self>) {
+        if let (Some(id), Some(ends_at)) = (self.state.on_trial().map(str::to_owned), ends_at) {
+            let left = u64::try_from(ends_at.as_ms().saturating_sub(UtcMs::now().as_ms())).unwrap_or_default();
+            // A clock that was set back does not make it longer.
+            let left = Duration::from_millis(left).min(TRIAL);
+            ctx.run_later(left, move |me, ctx| me.happened(Event::Stable(id), ctx));
+        }
+    }
+
     /// A deployment died on trial: the one before it comes back.
     pub(super) fn died(&mut self, deployment: &str, back: &str, failure: &Failure, ctx: &mut Context<Self>) {
         let cause = format!("died within {TRIAL:?} of ready: the deployment before it comes back: {}", failure.reason);
-        tracing::warn!(mesh = self.mesh.slug, service = self.cell.name, deployment, back, cause, "rollback");
-        let state = self.state.shown().0.as_str().to_owned();
-        self.mesh.journal.write(NewServiceEvent {
-            mesh_id: self.mesh.id.clone(),
-            service: self.cell.name.clone(),
-            deployment: deployment.parse().ok(),
-            from_state: Some(state.clone()),
-            to_state: state,
-            cause,
-            at: UtcMs::now(),
-        });
+        self.note(cause);
         if self.ordered {
             // Somebody has said since what is to be.
             return;
         }
         self.comes_back = Some((back.to_owned(), failure.reason.clone()));
         let (mesh, name, back) = (Arc::clone(&self.mesh), self.cell.name.clone(), back.to_owned());
+        // Where it ran, if the one that died had taken it elsewhere.
+        let to = self.was_on(deployment);
+        let runner = to.as_ref().map(|to| to.name().to_owned());
         let found = async move {
             let id = back.parse().map_err(|error| format!("{error}"))?;
             let row = mesh.store.deployment(&mesh.id, &id).await.map_err(|error| error.to_string())?;
-            point_back(&mesh, &name, &row.ok_or("it is not kept any more")?).await
+            point_back(&mesh, &name, &row.ok_or("it is not kept any more")?, runner, None).await
         };
         ctx.wait(found.into_actor(self).map(|found, me, ctx| match found {
-            Ok(recorded) => me.returns(recorded, None, ctx),
+            Ok(recorded) => me.returns(recorded, to, None, ctx),
             Err(error) => tracing::error!(service = me.cell.name, error, "the deployment before cannot come back"),
         }));
     }
@@ -203,9 +218,16 @@ fn internal(error: StoreError) -> Refused {
 }
 
 /// Makes an earlier deployment the pending one, if it can be read.
-async fn point_back(mesh: &MeshContext, name: &str, row: &Deployment) -> Result<Recorded, String> {
+async fn point_back(
+    mesh: &MeshContext,
+    name: &str,
+    row: &Deployment,
+    moving_to: Option<String>,
+    rested: Option<Document>,
+) -> Result<Recorded, String> {
     let recorded = record::open(mesh, row)?;
-    let pointed = mesh.store.set_pending(&mesh.id, name, Some(&row.id), UtcMs::now()).await;
+    let back = Comeback { to: row.id.clone(), moving_to, rested };
+    let pointed = mesh.store.bring_back(&mesh.id, name, back, UtcMs::now()).await;
     pointed.map(|()| recorded).map_err(|error| error.to_string())
 }
 

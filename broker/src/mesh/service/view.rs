@@ -46,6 +46,8 @@ pub struct View {
     pub instances: usize,
     /// Which runner holds it.
     pub runner: Option<String>,
+    /// Which one it is on its way to.
+    pub moving_to: Option<String>,
 }
 
 /// One service, as everybody who uses it holds it. Outlives restarts of its actor.
