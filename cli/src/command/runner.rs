@@ -1,6 +1,8 @@
 //! `runner`: a runner on a machine of its own. Its token comes from the environment or a file: words can be seen by everybody
 //! on the machine.
 //!
+//! `runner list`, `runner forget`: the runners of the mesh's broker, for admins. `--json` as the broker answers.
+//!
 //! `runner cache`: what it has installed, and clearing it away. `--json`: `{"bytes", "items": [...]}`, of what is there or
 //! of what went.
 
@@ -12,12 +14,13 @@ use runner::prepare::{GitProtocols, Stock, StockItem};
 use runner::process::Level;
 use serde_json::json;
 
-use super::{Context, values};
+use super::{Context, block_on, values};
 use crate::daemon;
 use crate::error::CliError;
 use crate::output::age;
 use crate::output::table::{self, NOTHING};
 use crate::text;
+use crate::wire;
 
 /// The words of `runner`. What is left out is decided by the environment and by defaults.
 #[derive(Debug, Args)]
@@ -60,8 +63,30 @@ pub(crate) struct RunnerArgs {
 /// What can be done about a runner besides running it.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RunnerCommand {
+    /// List the runners of the mesh's broker
+    List(ListArgs),
+    /// Give up a runner that is away for good: its services go to others
+    Forget(ForgetArgs),
     /// See and clear away what it has installed, whether or not it runs
     Cache(CacheArgs),
+}
+
+/// The words of `runner list`.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "30s")]
+    timeout: Duration,
+}
+
+/// The words of `runner forget`.
+#[derive(Debug, Args)]
+pub(crate) struct ForgetArgs {
+    /// The runner, as `runner list` shows it
+    name: String,
+    /// How long to wait for the answer
+    #[arg(long, value_name = "TIME", value_parser = values::duration, default_value = "2m")]
+    timeout: Duration,
 }
 
 /// The words of `runner cache`.
@@ -125,7 +150,63 @@ impl IsolationLevel {
 pub(crate) fn run(context: &Context, args: &RunnerArgs) -> Result<(), CliError> {
     match &args.command {
         None => daemon::runner::start(args),
+        Some(RunnerCommand::List(args)) => block_on(list(context, args)),
+        Some(RunnerCommand::Forget(args)) => block_on(forget(context, args)),
         Some(RunnerCommand::Cache(CacheArgs { command })) => cache(context, command),
+    }
+}
+
+async fn list(context: &Context, args: &ListArgs) -> Result<(), CliError> {
+    let mut client = context.client().await?;
+    let answer = client.request(&wire::ListRunners {}, args.timeout).await;
+    client.close().await;
+    let answer = answer?;
+    context.printer.result(&answer, |style| {
+        if answer.runners.is_empty() {
+            return "The broker has no runner.".to_owned();
+        }
+        let now_ms = age::now_ms();
+        let rows = answer.runners.iter().map(|runner| {
+            let heard = runner.last_seen_ms.map_or(NOTHING.to_owned(), |then| age::since(now_ms, then));
+            let state = if runner.up { "connected" } else { "away" };
+            vec![runner.name.line(), state.to_owned(), runner.services.to_string(), heard]
+        });
+        table::render(style, &["name", "state", "services", "heard"], rows.collect())
+    })
+}
+
+async fn forget(context: &Context, args: &ForgetArgs) -> Result<(), CliError> {
+    let mut client = context.client().await?;
+    let request = wire::ForgetRunner { name: args.name.clone() };
+    let answer = client.request(&request, args.timeout).await;
+    client.close().await;
+    let answer = answer.map_err(|error| unknown_runner(error.into()))?;
+    context.printer.result(&answer, |_| {
+        if answer.services.is_empty() {
+            return "No service of this mesh was on it.".to_owned();
+        }
+        let went = answer.services.iter().map(|service| match (&service.runner, &service.reason) {
+            (Some(runner), _) => format!("{} goes to {}", service.service.line(), runner.line()),
+            (None, Some(reason)) => format!("{} stays: {}", service.service.line(), reason.line()),
+            (None, None) => format!("{} stays", service.service.line()),
+        });
+        went.collect::<Vec<_>>().join("\n")
+    })?;
+    match answer.services.iter().filter(|service| service.runner.is_none()).count() {
+        0 => Ok(()),
+        left => Err(CliError::failed(format!("{left} of its services could not be given to another runner"))
+            .hint("claudemesh runner list shows those that are connected")
+            .already_documented()),
+    }
+}
+
+fn unknown_runner(error: CliError) -> CliError {
+    match error.code.as_deref() {
+        Some("not_found") => error.hint("claudemesh runner list shows the runners of the broker"),
+        Some("deploy_error") => {
+            error.hint("claudemesh deploy NAME … --runner OTHER moves a service from a runner that is there")
+        }
+        _ => error,
     }
 }
 

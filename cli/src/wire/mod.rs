@@ -135,6 +135,64 @@ impl Request for Rollback {
     type Reply = DeployStatus;
 }
 
+/// `runner_list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListRunners {}
+
+impl Request for ListRunners {
+    const TYPE: &'static str = "runner_list";
+    const REPLY_TYPE: &'static str = "runner_list_result";
+    type Reply = Runners;
+}
+
+/// `runner_list_result`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Runners {
+    pub(crate) runners: Vec<Runner>,
+}
+
+/// A runner of the broker.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Runner {
+    pub(crate) name: Foreign,
+    #[serde(default)]
+    pub(crate) up: bool,
+    #[serde(default)]
+    pub(crate) services: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_seen_ms: Option<u64>,
+}
+
+/// `runner_forget`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ForgetRunner {
+    pub(crate) name: String,
+}
+
+impl Request for ForgetRunner {
+    const TYPE: &'static str = "runner_forget";
+    const REPLY_TYPE: &'static str = "runner_forget_result";
+    type Reply = Forgotten;
+}
+
+/// `runner_forget_result`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Forgotten {
+    pub(crate) name: Foreign,
+    pub(crate) services: Vec<ForgottenService>,
+}
+
+/// A service whose runner was given up.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ForgottenService {
+    pub(crate) service: Foreign,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) runner: Option<Foreign>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<Foreign>,
+}
+
 /// `mcp_logs`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Logs {
