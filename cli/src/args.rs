@@ -75,6 +75,8 @@ pub(crate) enum Command {
     Events(command::events::EventsArgs),
     /// Let the mesh call an MCP server that runs here
     Share(command::share::ShareArgs),
+    /// Serve the mesh to a model's client: an MCP server on standard input and output
+    Mcp(command::mcp::McpArgs),
     /// Make a mesh, and look at those you belong to
     Mesh(command::mesh::MeshArgs),
     /// Invite others into the mesh

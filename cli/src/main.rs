@@ -10,6 +10,7 @@ mod daemon;
 mod endpoint;
 mod error;
 mod mail;
+mod mcp;
 mod operator;
 mod output;
 mod profile;

@@ -1,9 +1,11 @@
 //! The first exchange: who we are, signed; and whether the broker agrees.
 //!
-//! A command is a peer of kind `cli`: it calls and asks, and is never shown among those present.
+//! A command is a peer of kind `cli`: it calls and asks, and is never shown among those present. [`Appearance`] says what
+//! else it may be.
 
 use futures_util::SinkExt as _;
 use protocol::identity::{PublicKey, SessionCert, Signature};
+use protocol::wire::{Group, PeerType, SessionKind};
 use serde::Serialize;
 use tokio_tungstenite::tungstenite::Message;
 
@@ -38,9 +40,33 @@ struct Hello<'a> {
     display_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hostname: Option<String>,
-    peer_type: &'static str,
-    kind: &'static str,
+    peer_type: PeerType,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'static str>,
+    kind: SessionKind,
+    #[serde(skip_serializing_if = "<[Group]>::is_empty")]
+    groups: &'a [Group],
     capabilities: [&'static str; 5],
+}
+
+/// What a connection is for, and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Appearance {
+    /// Whether others see it.
+    pub(crate) kind: SessionKind,
+    /// Who is behind it.
+    pub(crate) peer_type: PeerType,
+    /// Through what it is connected.
+    pub(crate) channel: Option<&'static str>,
+    /// The groups it is in from its first moment.
+    pub(crate) groups: Vec<Group>,
+}
+
+impl Appearance {
+    /// A person's command.
+    pub(crate) const fn command() -> Self {
+        Self { kind: SessionKind::Cli, peer_type: PeerType::Human, channel: None, groups: Vec::new() }
+    }
 }
 
 /// Where Linux shows this machine's name.
@@ -62,7 +88,12 @@ pub(crate) struct SessionName {
 }
 
 /// A hello of the session, signed now.
-pub(super) fn compose(membership: &Membership, key: &MemberKey, session: &SessionName) -> Result<String, CliError> {
+pub(super) fn compose(
+    membership: &Membership,
+    key: &MemberKey,
+    session: &SessionName,
+    appearance: &Appearance,
+) -> Result<String, CliError> {
     let mesh = &membership.mesh;
     let timestamp = age::now_ms();
     let (signature, session_cert) = keys::sign(mesh, key, session.pubkey, &session.id, timestamp)?;
@@ -81,15 +112,17 @@ pub(super) fn compose(membership: &Membership, key: &MemberKey, session: &Sessio
         session_cert,
         display_name: membership.display_name.as_deref(),
         hostname: hostname(),
-        peer_type: "human",
-        kind: "cli",
+        peer_type: appearance.peer_type,
+        channel: appearance.channel,
+        kind: appearance.kind,
+        groups: &appearance.groups,
         capabilities: CAPABILITIES,
     };
     serde_json::to_string(&hello).map_err(|error| CliError::failed(format!("cannot write the hello: {error}")))
 }
 
-/// Sends the hello and waits for the verdict. What comes before it is not for us.
-pub(super) async fn exchange<S: Transport>(socket: &mut Socket<S>, hello: String) -> Result<(), ClientError> {
+/// Sends the hello and waits for the verdict, and returns it. What comes before it is not for us.
+pub(super) async fn exchange<S: Transport>(socket: &mut Socket<S>, hello: String) -> Result<Frame, ClientError> {
     socket.send(Message::text(hello)).await.map_err(|error| lost(&error))?;
     loop {
         let answer = next_text(socket).await?;
@@ -99,7 +132,7 @@ pub(super) async fn exchange<S: Transport>(socket: &mut Socket<S>, hello: String
             return Err(refusal);
         }
         if frame.kind() == "hello_ack" {
-            return Ok(());
+            return Ok(frame);
         }
         tracing::debug!(kind = %text::line(frame.kind()), "a message before the answer to hello");
     }

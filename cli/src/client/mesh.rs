@@ -11,7 +11,7 @@ use protocol::identity::{MemberKey, PublicKey, SessionKey, SigningKey};
 use protocol::trust::{GroupStanding, Roll, Standing};
 use protocol::wire::MembersList;
 
-use super::{Client, ClientError, Pushes, SessionName, keys};
+use super::{Appearance, Client, ClientError, Pushes, SessionName, keys};
 use crate::error::CliError;
 use crate::output::Printer;
 use crate::profile::{Membership, Memory, Pin, Profile, SessionFile};
@@ -38,6 +38,7 @@ pub(crate) struct Mesh {
     /// What the session remembers.
     pub(crate) file: SessionFile,
     name: SessionName,
+    appearance: Appearance,
     mode: Pushes,
     profile: Profile,
     printer: Printer,
@@ -86,24 +87,37 @@ impl Mesh {
         mode: Pushes,
     ) -> Result<Self, CliError> {
         // Before anything is made: an address or a key that makes no sense leaves no session behind.
-        let member = keys::member_key(&membership.mesh)?;
+        keys::member_key(&membership.mesh)?;
         crate::endpoint::Endpoint::parse(&membership.mesh.broker_url)?;
         let file = profile.session(&membership.mesh.mesh_id)?;
+        Self::connect_as(profile, membership, printer, mode, file, Appearance::command()).await
+    }
+
+    /// Connects as another session than that.
+    pub(crate) async fn connect_as(
+        profile: Profile,
+        membership: Membership,
+        printer: Printer,
+        mode: Pushes,
+        file: SessionFile,
+        appearance: Appearance,
+    ) -> Result<Self, CliError> {
+        let member = keys::member_key(&membership.mesh)?;
         let (mut session, mut name) = identity(&file.read()?)?;
-        let client = match Client::connect(&membership, &member, &name, mode).await {
+        let client = match Client::connect(&membership, &member, &name, &appearance, mode).await {
             // Another member used this session's key, as after joining anew: the address is lost, the person is not.
             Err(error) if error.code.as_deref() == Some(SESSION_TAKEN) => {
                 (session, name) = identity(&file.renew()?)?;
-                Client::connect(&membership, &member, &name, mode).await?
+                Client::connect(&membership, &member, &name, &appearance, mode).await?
             }
             other => other?,
         };
-        Ok(Self { client, membership, member, session, file, name, mode, profile, printer })
+        Ok(Self { client, membership, member, session, file, name, appearance, mode, profile, printer })
     }
 
     /// Connects again, as the same session.
     pub(crate) async fn reconnect(&mut self) -> Result<(), CliError> {
-        self.client = Client::connect(&self.membership, &self.member, &self.name, self.mode).await?;
+        self.client = Client::connect(&self.membership, &self.member, &self.name, &self.appearance, self.mode).await?;
         Ok(())
     }
 
@@ -113,7 +127,7 @@ impl Mesh {
     }
 
     /// Who belongs to the mesh, judged. Warns of what is older than what was seen before.
-    pub(crate) async fn trusted(&mut self) -> Result<Trusted, CliError> {
+    pub(crate) async fn trusted(&self) -> Result<Trusted, CliError> {
         let list = self.client.request(&ListMembers {}, ANSWER_TIMEOUT).await?;
         self.judge(list)
     }

@@ -12,6 +12,7 @@ mod hello;
 mod keys;
 mod mesh;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 pub(crate) use backoff::Backoff;
@@ -19,7 +20,7 @@ pub(crate) use driver::Pushes;
 pub(crate) use error::ClientError;
 use error::seconds;
 pub(crate) use frame::Frame;
-pub(crate) use hello::SessionName;
+pub(crate) use hello::{Appearance, SessionName};
 pub(crate) use mesh::{ANSWER_TIMEOUT, Mesh, Trusted, is_lost};
 
 use protocol::identity::MemberKey;
@@ -87,7 +88,9 @@ pub(crate) struct Client {
     outgoing: mpsc::Sender<driver::Outgoing>,
     pushes: mpsc::Receiver<Frame>,
     driver: JoinHandle<()>,
-    last_id: u64,
+    last_id: AtomicU64,
+    #[allow(dead_code, reason = "for the server of a session")]
+    welcome: Frame,
 }
 
 impl Client {
@@ -96,17 +99,18 @@ impl Client {
         membership: &Membership,
         key: &MemberKey,
         session: &SessionName,
+        appearance: &Appearance,
         mode: Pushes,
     ) -> Result<Self, CliError> {
         let endpoint = Endpoint::parse(&membership.mesh.broker_url)?;
         for _ in 1..HELLO_TRIES {
-            let hello = hello::compose(membership, key, session)?;
+            let hello = hello::compose(membership, key, session, appearance)?;
             match Self::dial(&endpoint, hello, mode).await {
                 Err(ClientError::Refused { code, .. }) if code == REPLAYED => {}
                 other => return Ok(other?),
             }
         }
-        Ok(Self::dial(&endpoint, hello::compose(membership, key, session)?, mode).await?)
+        Ok(Self::dial(&endpoint, hello::compose(membership, key, session, appearance)?, mode).await?)
     }
 
     async fn dial(endpoint: &Endpoint, hello: String, mode: Pushes) -> Result<Self, ClientError> {
@@ -130,18 +134,18 @@ impl Client {
         hello: String,
         mode: Pushes,
     ) -> Result<Self, ClientError> {
-        timeout(HELLO_TIMEOUT, hello::exchange(&mut socket, hello))
+        let welcome = timeout(HELLO_TIMEOUT, hello::exchange(&mut socket, hello))
             .await
             .unwrap_or(Err(ClientError::TimedOut { what: "hello", after: HELLO_TIMEOUT }))?;
         let (outgoing, requests) = mpsc::channel(REQUESTS_QUEUED);
         let (push, pushes) = mpsc::channel(PUSHES_QUEUED);
-        Ok(Self { outgoing, pushes, driver: tokio::spawn(driver::run(socket, requests, push, mode)), last_id: 0 })
+        let driver = tokio::spawn(driver::run(socket, requests, push, mode));
+        Ok(Self { outgoing, pushes, driver, last_id: AtomicU64::new(0), welcome })
     }
 
     /// Sends a request whose answers are taken one by one.
-    pub(crate) async fn start_request<R: Request>(&mut self, request: &R) -> Result<Replies<R>, ClientError> {
-        self.last_id += 1;
-        let id = format!("r{}", self.last_id);
+    pub(crate) async fn start_request<R: Request>(&self, request: &R) -> Result<Replies<R>, ClientError> {
+        let id = format!("r{}", self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
         let text = Envelope { kind: R::TYPE, request_id: Some(&id), body: request }.write()?;
         let (reply_to, answers) = mpsc::channel(REPLIES_QUEUED);
         let outgoing = driver::Outgoing { text, awaiting: Some((id, reply_to)) };
@@ -151,7 +155,7 @@ impl Client {
     }
 
     /// Sends a request that has one answer, and waits for it.
-    pub(crate) async fn request<R: Request>(&mut self, request: &R, limit: Duration) -> Result<R::Reply, ClientError> {
+    pub(crate) async fn request<R: Request>(&self, request: &R, limit: Duration) -> Result<R::Reply, ClientError> {
         let deadline = Deadline::after(limit);
         self.start_request(request).await?.next(deadline).await
     }
@@ -161,6 +165,19 @@ impl Client {
         let text = Envelope { kind, request_id: None, body }.write()?;
         let outgoing = driver::Outgoing { text, awaiting: None };
         self.outgoing.send(outgoing).await.map_err(|_| ClientError::Lost("it has ended".to_owned()))
+    }
+
+    /// The broker's answer to the hello.
+    #[allow(dead_code, reason = "for the server of a session")]
+    pub(crate) fn welcome(&self) -> &Frame {
+        &self.welcome
+    }
+
+    /// All that answers nothing, for who takes it apart from the requests: they can be made from several places then.
+    pub(crate) fn take_pushes(&mut self) -> mpsc::Receiver<Frame> {
+        // A channel that nobody sends to: who asks here gets nothing more.
+        let (_, none) = mpsc::channel(1);
+        std::mem::replace(&mut self.pushes, none)
     }
 
     /// The next message that answers nothing, if one is here already.

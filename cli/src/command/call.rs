@@ -59,7 +59,7 @@ pub(crate) async fn run(context: &Context, args: CallArgs) -> Result<(), CliErro
         server_name: args.name,
         tool_name: args.tool,
         args: arguments,
-        timeout_ms: values::milliseconds(args.timeout),
+        timeout_ms: Some(values::milliseconds(args.timeout)),
         call_id: uuid::Uuid::now_v7().to_string(),
     };
     let mut client = context.client().await?;
@@ -224,7 +224,8 @@ fn refused(answer: CallResult) -> CliError {
     let mut document = error.plain();
     if let Some(fields) = document.get_mut("error").and_then(Value::as_object_mut) {
         if let Some(data) = answer.error_data {
-            fields.insert("data".into(), data);
+            // It was read as JSON, so it is.
+            fields.insert("data".into(), serde_json::from_str(data.get()).unwrap_or_default());
         }
         if let Some(attempts) = answer.attempts {
             fields.insert("attempts".into(), json!(attempts));
@@ -292,9 +293,10 @@ mod tests {
             (json!(-32602), 1),
             (Value::Null, 1),
         ] {
-            let answer: CallResult =
-                serde_json::from_value(json!({"error": "e", "errorCode": code, "errorData": {"k": 1}, "attempts": 2}))
-                    .unwrap();
+            let answer: CallResult = serde_json::from_str(
+                &json!({"error": "e", "errorCode": code, "errorData": {"k": 1}, "attempts": 2}).to_string(),
+            )
+            .unwrap();
             let error = refused(answer);
             assert_eq!(error.kind.exit_code(), exit, "{code}");
             let document = error.to_json().unwrap();

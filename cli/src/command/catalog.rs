@@ -33,7 +33,7 @@ pub(crate) struct CatalogArgs {
 
 /// Runs `catalog`.
 pub(crate) async fn run(context: &Context, args: CatalogArgs) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let answer = client.request(&wire::Catalog {}, args.timeout).await;
     client.close().await;
     let answer = answer?;

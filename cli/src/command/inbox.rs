@@ -31,7 +31,7 @@ pub(crate) struct InboxArgs {
 pub(crate) async fn run(context: &Context, args: InboxArgs) -> Result<(), CliError> {
     let mut mesh = context.mesh(Pushes::Kept).await?;
     let reading = Reading { wait: args.wait, follow: args.follow, timeout: args.timeout };
-    let shown = match mail::resend(&mut mesh, context.printer).await {
+    let shown = match mail::resend(&mesh, context.printer).await {
         Ok(()) => mail::read(&mut mesh, context.printer, reading).await,
         Err(error) => Err(error),
     };

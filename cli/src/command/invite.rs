@@ -88,7 +88,7 @@ async fn create(context: &Context, args: CreateArgs) -> Result<(), CliError> {
     if let Some(url) = &args.broker {
         Endpoint::parse(url)?;
     }
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
     let trusted = mesh.trusted().await?;
     let owner = mesh.owner_key(&trusted)?;
     let expires_at = (age::now_ms() + values::milliseconds(args.expires)) / 1_000;
@@ -139,7 +139,7 @@ fn times(uses: u32) -> String {
 }
 
 async fn list(context: &Context) -> Result<(), CliError> {
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
     let answer = mesh.client.request(&InviteList {}, ANSWER_TIMEOUT).await;
     mesh.close().await;
     let answer = answer?;
@@ -172,7 +172,7 @@ fn explained(error: ClientError, hint: &str) -> CliError {
 }
 
 async fn revoke(context: &Context, id: String) -> Result<(), CliError> {
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
     let answer = mesh.client.request(&InviteRevoke { invite_id: id }, ANSWER_TIMEOUT).await;
     mesh.close().await;
     let answer = answer.map_err(|error| explained(error, "claudemesh invite list shows their ids"))?;

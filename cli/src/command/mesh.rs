@@ -186,7 +186,7 @@ fn list(context: &Context) -> Result<(), CliError> {
 }
 
 async fn info(context: &Context) -> Result<(), CliError> {
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
     let answer = mesh.client.request(&MeshInfo {}, ANSWER_TIMEOUT).await;
     mesh.close().await;
     let answer = answer?;
@@ -211,7 +211,7 @@ fn figures(info: &MeshInfoResult) -> String {
 }
 
 async fn require_proofs(context: &Context, state: Switch) -> Result<(), CliError> {
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
     let request = MeshSet { require_proofs: Some(state == Switch::On), message_ttl_s: None };
     let answer = mesh.client.request(&request, ANSWER_TIMEOUT).await;
     mesh.close().await;

@@ -13,6 +13,7 @@ pub(crate) mod invite;
 pub(crate) mod join;
 pub(crate) mod leave;
 pub(crate) mod logs;
+pub(crate) mod mcp;
 pub(crate) mod member;
 pub(crate) mod mesh;
 pub(crate) mod peers;
@@ -139,6 +140,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
         Command::Logs(args) => block_on(logs::run(&context, args)),
         Command::Events(args) => block_on(events::run(&context, args)),
         Command::Share(args) => block_on(share::run(&context, args)),
+        Command::Mcp(args) => mcp::run(&context, args),
         Command::Mesh(args) => block_on(mesh::run(&context, args)),
         Command::Invite(args) => block_on(invite::run(&context, args)),
         Command::Join(args) => block_on(join::run(&context, args)),

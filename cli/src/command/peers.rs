@@ -23,7 +23,7 @@ pub(crate) struct PeersArgs {}
 
 /// Runs `peers`.
 pub(crate) async fn run(context: &Context, _args: PeersArgs) -> Result<(), CliError> {
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
     let peers = mesh.client.request(&ListPeers {}, ANSWER_TIMEOUT).await?.peers;
     let trusted = mesh.trusted().await?;
     let now_ms = age::now_ms();

@@ -32,7 +32,7 @@ pub(crate) struct SchemaArgs {
 
 /// Runs `schema`.
 pub(crate) async fn run(context: &Context, args: SchemaArgs) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let request = wire::Schema { server_name: args.name.clone(), tool_name: args.tool.clone() };
     let answer = client.request(&request, args.timeout).await;
     let missing = match (&args.tool, &answer) {

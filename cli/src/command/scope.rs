@@ -30,7 +30,7 @@ pub(crate) struct ScopeArgs {
 
 /// Runs `scope`.
 pub(crate) async fn run(context: &Context, args: ScopeArgs) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let changes = args.scope.is_some();
     let request = McpScope { server_name: args.name.clone(), scope: args.scope, strict: args.strict };
     let answer = client.request(&request, args.timeout).await;

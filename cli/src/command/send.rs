@@ -63,10 +63,10 @@ pub(crate) async fn run(context: &Context, args: SendArgs) -> Result<(), CliErro
         PriorityWord::Next => Priority::Next,
         PriorityWord::Low => Priority::Low,
     };
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
-    mail::resend(&mut mesh, context.printer).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
+    mail::resend(&mesh, context.printer).await?;
     let order = Order { to: &args.target, text: &text, priority, strict: args.strict };
-    let sent = mail::send(&mut mesh, context.printer, &order).await;
+    let sent = mail::send(&mesh, context.printer, &order).await;
     mesh.close().await;
     report(context, sent?)
 }

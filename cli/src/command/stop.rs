@@ -22,7 +22,7 @@ pub(crate) struct StopArgs {
 
 /// Runs `stop`.
 pub(crate) async fn run(context: &Context, args: StopArgs) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let request = wire::StopService { server_name: args.name.clone() };
     let answer = client.request(&request, args.timeout).await;
     client.close().await;

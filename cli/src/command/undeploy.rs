@@ -22,7 +22,7 @@ pub(crate) struct UndeployArgs {
 
 /// Runs `undeploy`.
 pub(crate) async fn run(context: &Context, args: UndeployArgs) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let request = wire::Undeploy { server_name: args.name.clone() };
     let answer = client.request(&request, args.timeout).await;
     client.close().await;

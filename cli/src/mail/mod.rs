@@ -5,6 +5,7 @@
 //! answered. What is read is in the session's file before it is on the screen, and acknowledged after.
 
 mod directory;
+mod intake;
 mod read;
 mod recipients;
 mod send;

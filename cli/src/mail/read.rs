@@ -2,20 +2,14 @@
 
 use std::time::Duration;
 
-use protocol::mail::{Reader, open};
-use protocol::wire::{ClientAck, Push, ReadInbox};
+use protocol::wire::ReadInbox;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::intake::Intake;
 use super::send::resend;
-use super::shown::Item;
-use crate::client::{ANSWER_TIMEOUT, Backoff, Deadline, Frame, Mesh, Trusted, is_lost};
+use crate::client::{ANSWER_TIMEOUT, Backoff, Deadline, Frame, Mesh, is_lost};
 use crate::error::CliError;
-use crate::output::{Printer, age};
-use crate::profile::SessionMemory;
-use crate::wire::mesh::{CLIENT_ACK_TYPE, PUSH_TYPE};
-
-/// The list of members is asked for again after this long, when a message comes.
-const ROLL_KEPT: Duration = Duration::from_secs(60);
+use crate::output::Printer;
 
 /// What to wait for.
 #[derive(Debug, Clone, Copy)]
@@ -64,19 +58,15 @@ struct Inbox<'a> {
     printer: Printer,
     reading: Reading,
     until: Option<Instant>,
-    memory: SessionMemory,
-    trusted: Trusted,
-    asked_at: Instant,
+    intake: Intake,
     shown: u64,
 }
 
 impl<'a> Inbox<'a> {
     async fn open(mesh: &'a mut Mesh, printer: Printer, reading: Reading) -> Result<Self, CliError> {
-        let trusted = mesh.trusted().await?;
-        let memory = mesh.file.read()?.nonces();
-        let now = Instant::now();
-        let until = reading.timeout.map(|timeout| now + timeout);
-        Ok(Self { mesh, printer, reading, until, memory, trusted, asked_at: now, shown: 0 })
+        let intake = Intake::open(mesh).await?;
+        let until = reading.timeout.map(|timeout| Instant::now() + timeout);
+        Ok(Self { mesh, printer, reading, until, intake, shown: 0 })
     }
 
     fn stays(&self) -> bool {
@@ -135,68 +125,15 @@ impl<'a> Inbox<'a> {
 
     /// Takes what came; whether anybody still looks at the screen.
     async fn take(&mut self, frames: Vec<Frame>) -> Result<bool, CliError> {
-        let pushes: Vec<Push> = frames
-            .iter()
-            .filter(|frame| frame.kind() == PUSH_TYPE)
-            .filter_map(|frame| frame.read().ok())
-            // Events of presence are for those who are present.
-            .filter(|push: &Push| push.subtype.is_none() || push.seq.is_some())
-            .collect();
-        if pushes.is_empty() {
-            return Ok(true);
-        }
-        self.refresh(&pushes).await?;
-        let mut news = Vec::new();
-        for push in &pushes {
-            if !self.memory.has_message(&push.message_id) {
-                let item = self.judge(push);
-                self.memory.add(&push.message_id, item.opened.clone());
-                news.push((push, item));
-            }
-        }
-        self.mesh.file.update(|memory| {
-            for (push, item) in &news {
-                memory.remember_seen(&push.message_id, item.opened.clone());
-            }
-        })?;
-        for (_, item) in &news {
+        let taken = self.intake.take(self.mesh, &frames).await?;
+        for item in &taken.news {
             if !self.printer.next_result(&item.document, |style| item.human(style))? {
                 return Ok(false);
             }
             self.shown += 1;
         }
-        let message_ids = pushes.into_iter().map(|push| push.message_id).collect();
-        // An acknowledgement that is lost brings the message again, and it is known then.
-        let _ = self.mesh.client.tell(CLIENT_ACK_TYPE, &ClientAck { message_ids }).await;
+        taken.acknowledge(self.mesh).await;
         Ok(true)
-    }
-
-    /// Asks who belongs to the mesh again, if a sender is new or the answer is old.
-    async fn refresh(&mut self, pushes: &[Push]) -> Result<(), CliError> {
-        let is_new = |push: &Push| push.member_pubkey.is_some_and(|key| self.trusted.roll.member(&key).is_none());
-        if self.asked_at.elapsed() < ROLL_KEPT && !pushes.iter().any(is_new) {
-            return Ok(());
-        }
-        self.asked_at = Instant::now();
-        // Without an answer the older one is what there is.
-        if let Ok(trusted) = self.mesh.trusted().await {
-            self.trusted = trusted;
-        }
-        Ok(())
-    }
-
-    fn judge(&self, push: &Push) -> Item {
-        if push.subtype.is_some() {
-            return Item::event(push);
-        }
-        let reader = Reader {
-            mesh_id: self.mesh.id(),
-            session: &self.mesh.session,
-            member: &self.mesh.member,
-            roll: &self.trusted.roll,
-            nonces: &self.memory,
-        };
-        Item::message(push, open(push, &reader), age::now_ms())
     }
 
     fn note_loss(&self, error: &CliError) {

@@ -45,7 +45,7 @@ pub(crate) struct Sent {
 }
 
 /// Sends a message.
-pub(crate) async fn send(mesh: &mut Mesh, printer: Printer, order: &Order<'_>) -> Result<Sent, CliError> {
+pub(crate) async fn send(mesh: &Mesh, printer: Printer, order: &Order<'_>) -> Result<Sent, CliError> {
     let peers = mesh.client.request(&ListPeers {}, ANSWER_TIMEOUT).await?.peers;
     let trusted = mesh.trusted().await?;
     let target = {
@@ -60,7 +60,7 @@ pub(crate) async fn send(mesh: &mut Mesh, printer: Printer, order: &Order<'_>) -
 }
 
 async fn to_one(
-    mesh: &mut Mesh,
+    mesh: &Mesh,
     printer: Printer,
     order: &Order<'_>,
     key: PublicKey,
@@ -76,7 +76,7 @@ async fn to_one(
 }
 
 async fn to_several(
-    mesh: &mut Mesh,
+    mesh: &Mesh,
     printer: Printer,
     order: &Order<'_>,
     to: Several<'_>,
@@ -109,7 +109,7 @@ async fn to_several(
 }
 
 /// Sends what an old client cannot open in a group as a direct message to its session; whether there was one.
-async fn to_old_clients(mesh: &mut Mesh, printer: Printer, order: &Order<'_>, ack: &mut Ack) -> Result<bool, CliError> {
+async fn to_old_clients(mesh: &Mesh, printer: Printer, order: &Order<'_>, ack: &mut Ack) -> Result<bool, CliError> {
     let (old, others): (Vec<Skipped>, Vec<Skipped>) =
         std::mem::take(&mut ack.skipped).into_iter().partition(|skipped| skipped.reason == NO_E2E);
     ack.skipped = others;
@@ -166,7 +166,7 @@ fn seal(
 }
 
 /// Keeps the message, sends it, and forgets it when there is an answer.
-async fn deliver(mesh: &mut Mesh, message: &Send) -> Result<Ack, CliError> {
+async fn deliver(mesh: &Mesh, message: &Send) -> Result<Ack, CliError> {
     let id = message.id.clone().unwrap_or_default();
     if !mesh.file.update(|memory| memory.hold(message, age::now_ms()))? {
         return Err(CliError::failed("too many messages wait for the broker's answer already")
@@ -197,7 +197,7 @@ fn is_settled(answer: &Result<Ack, ClientError>) -> bool {
 }
 
 /// Sends again what was sent and not answered. A connection that breaks leaves the rest for the next time.
-pub(crate) async fn resend(mesh: &mut Mesh, printer: Printer) -> Result<(), CliError> {
+pub(crate) async fn resend(mesh: &Mesh, printer: Printer) -> Result<(), CliError> {
     for mut held in mesh.file.read()?.unanswered(age::now_ms()) {
         // The certificate that goes along is of now, and so must be what it vouches for.
         sign_again(&mut held.message, mesh.id(), age::now_ms(), &mesh.session)

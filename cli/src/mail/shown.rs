@@ -14,9 +14,9 @@ const INDENT: &str = "  ";
 
 /// Something to show.
 #[derive(Debug)]
-pub(super) struct Item {
+pub(crate) struct Item {
     /// For programs.
-    pub(super) document: Value,
+    pub(crate) document: Value,
     heading: String,
     body: String,
     is_verified: bool,
@@ -81,7 +81,7 @@ impl Item {
     }
 
     /// For a person.
-    pub(super) fn human(&self, style: Style) -> String {
+    pub(crate) fn human(&self, style: Style) -> String {
         let heading = if self.is_verified { style.green(&self.heading) } else { style.yellow(&self.heading) };
         let lines = self.body.lines().map(|line| format!("{INDENT}{line}"));
         std::iter::once(heading).chain(lines).collect::<Vec<_>>().join("\n")

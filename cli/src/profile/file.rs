@@ -47,15 +47,8 @@ pub(super) fn directory(directory: &Path) -> Result<(), CliError> {
 /// Takes a lock in a directory, and makes the directory first. Held until the file is dropped. The lock is on a file of
 /// its own: what it guards is replaced by every write.
 pub(super) fn lock(within: &Path, name: &str) -> Result<File, CliError> {
-    directory(within)?;
     let path = within.join(name);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| io_error("open", &path, &error))?;
+    let file = open_lock(within, &path)?;
     let deadline = Instant::now() + LOCK_WAIT;
     loop {
         match file.try_lock() {
@@ -71,6 +64,29 @@ pub(super) fn lock(within: &Path, name: &str) -> Result<File, CliError> {
             Err(TryLockError::Error(error)) => return Err(io_error("lock", &path, &error)),
         }
     }
+}
+
+/// The same without waiting; none while another has it.
+#[allow(dead_code, reason = "for the server of a session")]
+pub(super) fn try_lock(within: &Path, name: &str) -> Result<Option<File>, CliError> {
+    let path = within.join(name);
+    let file = open_lock(within, &path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(io_error("lock", &path, &error)),
+    }
+}
+
+fn open_lock(within: &Path, path: &Path) -> Result<File, CliError> {
+    directory(within)?;
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| io_error("open", path, &error))
 }
 
 /// Replaces the file in one step, so that a reader or a power cut sees the old or the new one, whole. Mode 0600 from
@@ -100,6 +116,26 @@ pub(super) fn remove(path: &Path) -> Result<(), CliError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", path, &error)),
         _ => Ok(()),
+    }
+}
+
+/// Removes a folder with all in it; one that is not there is removed already.
+pub(super) fn remove_all(directory: &Path) -> Result<(), CliError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error("remove", directory, &error)),
+        _ => Ok(()),
+    }
+}
+
+/// Clears away files of these names that were not written for longer than that. What cannot be removed is tried again the
+/// next time.
+pub(super) fn sweep(directory: &Path, after: Duration, is_meant: impl Fn(&str) -> bool) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified()).ok();
+        let age = modified.and_then(|then| then.elapsed().ok()).unwrap_or_default();
+        if age > after && entry.file_name().to_str().is_some_and(&is_meant) {
+            let _ = fs::remove_file(entry.path());
+        }
     }
 }
 

@@ -5,8 +5,10 @@
 //! not even a parse error quotes the file.
 
 mod file;
+mod kept;
 mod owners;
 mod session;
+mod settings;
 
 use std::path::{Path, PathBuf};
 
@@ -36,7 +38,7 @@ pub(crate) struct Profile {
 }
 
 /// What a command needs to know of its person: the mesh it works on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Membership {
     /// The mesh and the keys.
     pub(crate) mesh: MeshEntry,
@@ -82,6 +84,7 @@ impl Profile {
         self.change(|meshes| {
             meshes.retain(|known| known.mesh_id != mesh.mesh_id || known.member_id != mesh.member_id);
         })?;
+        self.forget_tools(&mesh.mesh_id)?;
         session::forget(&self.directory, &mesh.mesh_id)
     }
 

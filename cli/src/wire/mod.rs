@@ -239,6 +239,23 @@ pub(crate) struct Tools {
     pub(crate) tools: Vec<Tool>,
 }
 
+/// The same, for who passes the tools on as they are.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub(crate) struct RawSchema(pub(crate) Schema);
+
+impl Request for RawSchema {
+    const TYPE: &'static str = Schema::TYPE;
+    const REPLY_TYPE: &'static str = Schema::REPLY_TYPE;
+    type Reply = RawTools;
+}
+
+/// `mcp_schema_result`, its tools as they are.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RawTools {
+    pub(crate) tools: Vec<Box<RawValue>>,
+}
+
 /// `mcp_catalog`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Catalog {}
@@ -291,7 +308,9 @@ pub(crate) struct Call {
     pub(crate) server_name: String,
     pub(crate) tool_name: String,
     pub(crate) args: Box<RawValue>,
-    pub(crate) timeout_ms: u64,
+    /// None for as long as the service's own limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
     pub(crate) call_id: String,
 }
 
@@ -313,7 +332,7 @@ pub(crate) struct CallResult {
     #[serde(default)]
     pub(crate) error_code: Option<Value>,
     #[serde(default)]
-    pub(crate) error_data: Option<Value>,
+    pub(crate) error_data: Option<Box<RawValue>>,
     #[serde(default)]
     pub(crate) attempts: Option<u64>,
 }
@@ -394,7 +413,7 @@ mod tests {
             server_name: "s".into(),
             tool_name: "t".into(),
             args: RawValue::from_string("{}".into()).unwrap(),
-            timeout_ms: 5,
+            timeout_ms: Some(5),
             call_id: "c".into(),
         };
         assert_eq!(

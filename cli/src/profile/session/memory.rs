@@ -17,7 +17,6 @@ use protocol::secret;
 use protocol::trust::Roll;
 use protocol::wire::Send;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 /// Messages of one sender that are remembered.
 const SEEN_PER_SENDER: usize = 10_000;
@@ -94,10 +93,10 @@ pub(crate) struct SessionMemory {
 
 impl Memory {
     /// Of a new session.
-    pub(super) fn new(key: &SessionKey, session_id: Uuid) -> Self {
+    pub(super) fn new(key: &SessionKey, session_id: String) -> Self {
         Self {
             version: 1,
-            session_id: session_id.to_string(),
+            session_id,
             secret_key: key.to_hex(),
             owner_pubkey: None,
             seen: VecDeque::new(),
@@ -112,8 +111,8 @@ impl Memory {
     }
 
     /// The same with a key and an id that nobody has had: another address.
-    pub(super) fn renew(&mut self, key: &SessionKey, session_id: Uuid) {
-        (self.secret_key, self.session_id) = (key.to_hex(), session_id.to_string());
+    pub(super) fn renew(&mut self, key: &SessionKey, session_id: String) {
+        (self.secret_key, self.session_id) = (key.to_hex(), session_id);
         // They were signed by the other key.
         self.outbox.clear();
     }
@@ -279,7 +278,7 @@ mod tests {
         SessionKey::from_seed(&[n; 32])
     }
     fn memory() -> Memory {
-        Memory::new(&key(1), Uuid::nil())
+        Memory::new(&key(1), "s-1".to_owned())
     }
     fn letter(id: &str, nonce: u8) -> Send {
         let letter = Letter { mesh_id: "m", id, ts: 1, priority: Priority::Next, nonce: &[nonce; 24], text: "hi" };

@@ -8,6 +8,7 @@ mod memory;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use protocol::identity::SessionKey;
 
@@ -25,18 +26,38 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// The session that a person's commands share.
 const SHARED: &str = "cli";
 
+/// Stands before the id in the name of a session that has one of its own.
+const OWN: &str = "session-";
+
+/// A session of its own that nobody took up for so long is forgotten: longer than any message waits for it.
+#[allow(dead_code, reason = "for the server of a session")]
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 24 * 3_600);
+
 /// A session's file.
 #[derive(Debug, Clone)]
 pub(crate) struct SessionFile {
     directory: PathBuf,
     name: String,
+    /// The id of a session that brings one.
+    id: Option<String>,
 }
 
 impl Profile {
     /// The session that a person's commands share in a mesh; made, with a key of its own, when there is none.
     pub(crate) fn session(&self, mesh_id: &str) -> Result<SessionFile, CliError> {
         let directory = self.directory.join(DIRECTORY).join(file_name(mesh_id)?);
-        Ok(SessionFile { directory, name: SHARED.to_owned() })
+        Ok(SessionFile { directory, name: SHARED.to_owned(), id: None })
+    }
+
+    /// The session with this id: whoever names it again has the same key, and so the same address. Others that were not
+    /// taken up for long are cleared away.
+    #[allow(dead_code, reason = "for the server of a session")]
+    pub(crate) fn own_session(&self, mesh_id: &str, id: &str) -> Result<SessionFile, CliError> {
+        let directory = self.directory.join(DIRECTORY).join(file_name(mesh_id)?);
+        let bad = |_| CliError::usage("CLAUDEMESH_SESSION_ID is no session's id: letters, digits, - and _");
+        let name = format!("{OWN}{}", file_name(id).map_err(bad)?);
+        file::sweep(&directory, FORGOTTEN_AFTER, |name| name.starts_with(OWN));
+        Ok(SessionFile { directory, name, id: Some(id.to_owned()) })
     }
 }
 
@@ -47,8 +68,11 @@ fn new_key() -> SessionKey {
 /// Removes what the sessions of a mesh remember.
 pub(super) fn forget(config: &Path, mesh_id: &str) -> Result<(), CliError> {
     let directory = config.join(DIRECTORY).join(file_name(mesh_id)?);
-    for name in [format!("{SHARED}.json"), format!("{SHARED}.lock"), format!("{SHARED}.inbox.lock")] {
-        file::remove(&directory.join(name))?;
+    let ours = |name: &str| name.starts_with(OWN) || name.split('.').next() == Some(SHARED);
+    for entry in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(ours) {
+            file::remove(&entry.path())?;
+        }
     }
     // Others may have put their sessions there: a folder that is not empty stays.
     let _ = std::fs::remove_dir(directory);
@@ -80,7 +104,7 @@ impl SessionFile {
         let path = self.path();
         let mut memory = match file::read(&path, MAX_BYTES)? {
             Some(bytes) => self.parse(&bytes)?,
-            None => Memory::new(&new_key(), uuid::Uuid::now_v7()),
+            None => Memory::new(&new_key(), self.new_id()),
         };
         let result = change(&mut memory);
         let bytes = serde_json::to_vec(&memory)
@@ -92,7 +116,7 @@ impl SessionFile {
     /// Makes another session of it, with another address; what it knows of others stays.
     pub(crate) fn renew(&self) -> Result<Memory, CliError> {
         self.update(|memory| {
-            memory.renew(&new_key(), uuid::Uuid::now_v7());
+            memory.renew(&new_key(), self.new_id());
             memory.clone()
         })
     }
@@ -104,6 +128,25 @@ impl SessionFile {
                 .hint("stop it first (inbox --follow)"),
             _ => error,
         })
+    }
+
+    /// Takes the right to be this session, unless another process has it.
+    #[allow(dead_code, reason = "for the server of a session")]
+    pub(crate) fn try_lock(&self) -> Result<Option<File>, CliError> {
+        file::try_lock(&self.directory, &format!("{}.inbox.lock", self.name))
+    }
+
+    /// Removes the file, and all that the session remembers with it.
+    #[allow(dead_code, reason = "for the server of a session")]
+    pub(crate) fn remove(&self) -> Result<(), CliError> {
+        for kind in ["json", "lock", "inbox.lock"] {
+            file::remove(&self.directory.join(format!("{}.{kind}", self.name)))?;
+        }
+        Ok(())
+    }
+
+    fn new_id(&self) -> String {
+        self.id.clone().unwrap_or_else(|| uuid::Uuid::now_v7().to_string())
     }
 
     fn path(&self) -> PathBuf {
@@ -153,6 +196,26 @@ mod tests {
         for writer in 0..WRITERS {
             assert!(memory.nonces().is_sent(&format!("nonce-{writer}")), "{writer}");
         }
+    }
+
+    #[test]
+    fn a_session_with_an_id_of_its_own_keeps_its_key_and_is_one_process_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let profile = Profile { directory: directory.path().join("config") };
+        let file = profile.own_session("mesh-1", "a-1").unwrap();
+        let first = file.read().unwrap();
+        assert_eq!(first.session_id(), "a-1");
+        let again = profile.own_session("mesh-1", "a-1").unwrap().read().unwrap();
+        assert_eq!(again.key().unwrap().public(), first.key().unwrap().public());
+        let other = profile.own_session("mesh-1", "a-2").unwrap().read().unwrap();
+        assert_ne!(other.key().unwrap().public(), first.key().unwrap().public());
+        assert!(profile.own_session("mesh-1", "../a").is_err());
+        let held = file.try_lock().unwrap().unwrap();
+        assert!(file.try_lock().unwrap().is_none());
+        drop(held);
+        assert!(file.try_lock().unwrap().is_some());
+        file.remove().unwrap();
+        assert!(!file.path().exists());
     }
 
     #[test]
