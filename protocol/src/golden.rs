@@ -15,10 +15,11 @@ use crate::link::frame;
 use crate::wire::{ClientMessage, ServerMessage, parse, parse_reply};
 
 /// Every `t` of the link.
-const LINK_TYPES: [&str; 19] = [
+const LINK_TYPES: [&str; 20] = [
     "link_hello",
     "link_proof",
     "link_refused",
+    "runner_key",
     "load",
     "file",
     "unload",

@@ -11,6 +11,7 @@
 //! | [`identity`] | keys, what they sign, and the boxes that only their holder opens |
 //! | [`trust`] | statements about members, groups and removals, and who may make them |
 //! | [`mail`] | messages between peers: what is sealed, what is signed, and what may be believed of one |
+//! | [`sealed`] | secrets that open only in a runner, and only for the process they were sealed for |
 //! | [`source`] | where a service's program comes from |
 //! | [`vault`] | a member's entries: what is sealed, what is signed, and where one opens |
 //! | [`validate`] | the rules for names that people choose |
@@ -23,6 +24,7 @@ mod golden;
 pub mod identity;
 pub mod link;
 pub mod mail;
+pub mod sealed;
 pub mod secret;
 pub mod source;
 pub mod trust;

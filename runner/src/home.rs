@@ -4,8 +4,10 @@
 //! runner.lock   held (flock) by the runner that lives here; close-on-exec, so that no service inherits it
 //! runner.json   {pid, start, build, ...}: a fact for whoever wants to adopt it, never a proof of ownership
 //! runner_id     made once
+//! runner_key    made once: opens the boxes that are sealed for this runner (see `keys`)
+//! versions/     the exact versions that this runner found for sources whose programs get secrets
 //! fence.json    the highest epoch, before anything is done in its name
-//! services/     <mesh>/<service>/data: each service's own
+//! services/     <mesh>/<service>/data: each service's own; data-<member> where it has a box
 //! cache/        installed packages
 //! ```
 
@@ -19,6 +21,7 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use crate::keys::BoxKey;
 use crate::link::fence::{Fences, Verdict};
 
 /// Why a data directory cannot be used.
@@ -60,6 +63,8 @@ pub struct Home {
     dir: PathBuf,
     /// Who the runner is, across restarts.
     pub runner_id: String,
+    /// What opens boxes.
+    pub key: BoxKey,
     fences: Fences,
     _lock: Flock<File>,
 }
@@ -94,10 +99,17 @@ impl Home {
             nix::errno::Errno::EWOULDBLOCK => HomeError::Taken(dir.to_owned()),
             errno => failed("lock", &lock_path)(errno.into()),
         })?;
-        let home = Self { runner_id: runner_id(dir)?, fences: fences(dir)?, dir: dir.to_owned(), _lock: lock };
+        let key = BoxKey::read_or_make(dir)?;
+        let home = Self { runner_id: runner_id(dir)?, key, fences: fences(dir)?, dir: dir.to_owned(), _lock: lock };
         // What an earlier life said of itself, if it was killed.
         home.untell();
         Ok(home)
+    }
+
+    /// The directory itself.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Where the services' own directories lie.

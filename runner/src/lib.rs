@@ -22,6 +22,7 @@ pub mod ending;
 mod home;
 pub mod http;
 pub mod instance;
+pub mod keys;
 pub mod link;
 pub mod metrics;
 pub mod prepare;
@@ -150,6 +151,7 @@ impl Parts {
                 pid: std::process::id(),
                 pid_start: home::process_start(),
                 token: config.token.clone(),
+                key: home.key.public(),
             },
             directory: Arc::clone(&directory),
             ports: Arc::clone(&ports),
@@ -189,7 +191,10 @@ async fn directory(
     let sweeping = preparer.clone();
     // Beside everything else: what a killed build left may be large.
     drop(tokio::task::spawn_blocking(move || sweeping.sweep()));
-    let means = Arc::new(Means { launcher, preparer, services_dir: home.services_dir() });
+    let services_dir = home.services_dir();
+    service::sweep(&services_dir);
+    let versions = service::Versions::in_dir(home.dir());
+    let means = Arc::new(Means { launcher, preparer, services_dir, key: home.key.clone(), versions });
     Ok(Directory::new(Board::new(registry.clone(), Arc::clone(metrics)), means))
 }
 

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use protocol::identity::X25519Public;
 use protocol::link::mux::{Delivered, Mux, MuxError};
 use protocol::link::{CallHeader, FailCode, Fence, Header, LogLine, Outcome, ReplyOutcome, ServiceReport, ServiceSpec};
 use tokio::sync::{Notify, oneshot};
@@ -118,6 +119,8 @@ struct Connection {
     mux: Mux,
     store: String,
     epoch: u64,
+    runner_id: String,
+    box_key: Option<X25519Public>,
 }
 
 impl Link {
@@ -162,6 +165,14 @@ impl Link {
     pub fn is_up(&self) -> bool {
         let inner = self.lock();
         inner.connection.is_some() && inner.board.is_complete()
+    }
+
+    /// The runner's id and the key that secrets for it are sealed for; none of a runner that is away or told none.
+    #[must_use]
+    pub fn box_key(&self) -> Option<(String, X25519Public)> {
+        let inner = self.lock();
+        let connection = inner.connection.as_ref()?;
+        Some((connection.runner_id.clone(), connection.box_key.clone()?))
     }
 
     /// How many services the runner holds.
@@ -333,8 +344,14 @@ impl Link {
 
     // --- what the session does with its own link ---
 
-    pub(super) fn connected(&self, store: String, epoch: u64) {
-        self.lock().connection = Some(Connection { mux: Mux::new(), store, epoch });
+    pub(super) fn connected(&self, store: String, epoch: u64, runner_id: String) {
+        self.lock().connection = Some(Connection { mux: Mux::new(), store, epoch, runner_id, box_key: None });
+    }
+
+    pub(super) fn told_key(&self, key: X25519Public) {
+        if let Some(connection) = &mut self.lock().connection {
+            connection.box_key = Some(key);
+        }
     }
 
     /// Forgets the connection and answers everything that was in flight on it.

@@ -3,7 +3,7 @@ use super::*;
 
 fn connected() -> Link {
     let link = Link::new("r".to_owned(), Arc::default(), crate::metrics::LinkMeter::default());
-    link.connected("store".to_owned(), 1);
+    link.connected("store".to_owned(), 1, "r-1".to_owned());
     link
 }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
+use protocol::identity::X25519Public;
 use protocol::link::frame;
 use protocol::link::proof::{self, BrokerClaim, RunnerClaim};
 use protocol::link::{Header, LinkHello, MAX_FRAME_BYTES, RefuseCode, Report};
@@ -90,7 +91,8 @@ async fn connect(link: &Link, dialler: &Dialler, life: &Life) -> Result<Socket, 
     life.fact("build", runner.build.clone());
     life.fact("pid", runner.pid);
     life.fact("runner_id", runner.runner_id.clone());
-    link.connected(dialler.store_id.clone(), dialler.epoch);
+    let runner_id = runner.runner_id.unwrap_or_default();
+    link.connected(dialler.store_id.clone(), dialler.epoch, runner_id);
     Ok(socket)
 }
 
@@ -250,6 +252,7 @@ fn take(link: &Link, life: &Life, bytes: bytes::Bytes) -> Result<(), String> {
     };
     match delivered.header {
         Header::Reply { id, outcome, attempts } => link.answered(id, outcome, delivered.body, attempts),
+        Header::RunnerKey { pubkey } => link.told_key(box_key(&pubkey)?),
         Header::Report(report) => reported(link, life, report),
         Header::Done { cmd, outcome } => link.done(cmd, CommandReply::Done(outcome)),
         Header::LogsResult { cmd, lines, lost } => link.done(cmd, CommandReply::Logs { lines, lost }),
@@ -258,6 +261,13 @@ fn take(link: &Link, life: &Life, bytes: bytes::Bytes) -> Result<(), String> {
         other => return Err(format!("a runner does not send this: {other:?}")),
     }
     Ok(())
+}
+
+fn box_key(hex_digits: &str) -> Result<X25519Public, String> {
+    let mut bytes = [0; 32];
+    let decoded = hex::decode_to_slice(hex_digits, &mut bytes).ok();
+    let key = decoded.and_then(|()| X25519Public::from_bytes(bytes).ok());
+    key.ok_or_else(|| "the runner's key is none".to_owned())
 }
 
 fn reported(link: &Link, life: &Life, mut report: Report) {

@@ -93,7 +93,14 @@ fn command(argv: &[String]) -> Result<Command, CliError> {
         found(program).ok_or_else(|| CliError::failed(format!("there is no program {}", text::line(program))))?;
     let cwd = std::env::current_dir().map_err(|error| CliError::failed(format!("no working directory: {error}")))?;
     let argv = std::iter::once(path.into_os_string()).chain(rest.iter().map(OsString::from)).collect();
-    Ok(Command { argv, env: std::env::vars_os().collect(), cwd, visible: Vec::new(), limits: Limits::default() })
+    Ok(Command {
+        argv,
+        env: std::env::vars_os().collect(),
+        cwd,
+        visible: Vec::new(),
+        limits: Limits::default(),
+        hidden_files: None,
+    })
 }
 
 /// A path as it is, made absolute; a plain name as the search path has it.

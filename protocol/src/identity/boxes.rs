@@ -8,6 +8,7 @@ use crypto_box::aead::rand_core::{CryptoRng, Error as RngError, RngCore};
 use crypto_box::aead::{Aead as _, KeyInit as _};
 use crypto_secretbox::XSalsa20Poly1305;
 use curve25519_dalek::edwards::CompressedEdwardsY;
+use curve25519_dalek::montgomery::MontgomeryPoint;
 
 use super::{PublicKey, SigningKey};
 
@@ -52,14 +53,50 @@ impl X25519Public {
         Ok(Self(crypto_box::PublicKey::from(point.to_montgomery().to_bytes())))
     }
 
+    /// From its bytes. A point of small order is refused: what is sealed for one opens for everybody.
+    ///
+    /// # Errors
+    /// [`BoxError::UnusableKey`].
+    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, BoxError> {
+        // A clamped scalar is a multiple of the cofactor: it takes exactly those points to the neutral one.
+        let reached = MontgomeryPoint(bytes).mul_clamped([1; 32]);
+        if reached.to_bytes() == [0; 32] {
+            return Err(BoxError::UnusableKey);
+        }
+        Ok(Self(crypto_box::PublicKey::from(bytes)))
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
+
+    /// Encrypts for this key without a sender. `one_time_seed` is 32 random bytes that are used for this box only.
+    ///
+    /// # Errors
+    /// [`BoxError::UnusableKey`].
+    pub fn seal(&self, text: &[u8], one_time_seed: [u8; 32]) -> Result<Vec<u8>, BoxError> {
+        let mut seed = OneSeed(Some(one_time_seed));
+        self.0.seal(&mut seed, text).map_err(|_| BoxError::UnusableKey)
+    }
 }
 
 impl X25519Secret {
+    /// From its 32 bytes, which the caller drew at random.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; 32]) -> Self {
+        Self(crypto_box::SecretKey::from(*bytes))
+    }
+
+    /// Opens what was sealed for its public half.
+    ///
+    /// # Errors
+    /// [`BoxError::NotOpened`].
+    pub fn open_sealed(&self, ciphertext: &[u8]) -> Result<Vec<u8>, BoxError> {
+        self.0.unseal(ciphertext).map_err(|_| BoxError::NotOpened)
+    }
+
     /// `crypto_sign_ed25519_sk_to_curve25519`.
     #[must_use]
     pub fn of(key: &SigningKey) -> Self {
@@ -141,8 +178,7 @@ pub fn open_secretbox(
 /// # Errors
 /// [`BoxError::UnusableKey`].
 pub fn seal(text: &[u8], recipient: &PublicKey, one_time_seed: [u8; 32]) -> Result<Vec<u8>, BoxError> {
-    let mut seed = OneSeed(Some(one_time_seed));
-    X25519Public::of(recipient)?.0.seal(&mut seed, text).map_err(|_| BoxError::UnusableKey)
+    X25519Public::of(recipient)?.seal(text, one_time_seed)
 }
 
 /// Opens what [`seal`] made.
@@ -150,7 +186,7 @@ pub fn seal(text: &[u8], recipient: &PublicKey, one_time_seed: [u8; 32]) -> Resu
 /// # Errors
 /// [`BoxError::NotOpened`].
 pub fn open_sealed(ciphertext: &[u8], recipient: &SigningKey) -> Result<Vec<u8>, BoxError> {
-    X25519Secret::of(recipient).0.unseal(ciphertext).map_err(|_| BoxError::NotOpened)
+    X25519Secret::of(recipient).open_sealed(ciphertext)
 }
 
 /// Hands a seed to a function that asks for a generator. It has exactly one answer: a second question would repeat a key.

@@ -31,6 +31,13 @@ pub enum Header {
         message: String,
     },
 
+    /// Runner → broker, once, before its first report: the key that secrets for it are sealed for. Since 1.2; a broker
+    /// of an earlier version is not told.
+    RunnerKey {
+        /// X25519, 64 hex digits.
+        pubkey: String,
+    },
+
     /// Broker → runner: make this deployment the one that runs.
     Load {
         /// Names the command; echoed by its `done`.
@@ -174,6 +181,9 @@ enum HeaderByName {
     LinkRefused {
         code: RefuseCode,
         message: String,
+    },
+    RunnerKey {
+        pubkey: String,
     },
     Load {
         cmd: u64,

@@ -33,12 +33,15 @@ pub use policy::{MAX_CONCURRENCY, MAX_INSTANCES, Policy, PolicyError, RestartKin
 pub use report::{
     Failure, InstanceFact, LogLine, LogStream, Report, ServiceReport, ServiceState, Tool, ToolAnnotations,
 };
+pub(crate) use spec::validate_env;
 pub use spec::{Limits, ServiceSpec, SpecError};
 
 /// Sides with different major versions refuse each other.
 pub const LINK_MAJOR: u16 = 1;
 /// Rises with every optional field that is added.
-pub const LINK_MINOR: u16 = 1;
+pub const LINK_MINOR: u16 = 2;
+/// From this minor version on a broker understands `runner_key`, and `sealed` in a load.
+pub const SEALED_SINCE_MINOR: u16 = 2;
 
 /// Largest header. A report of one service at its schema limit (1 MiB) still fits, with room for what surrounds it.
 pub const MAX_HEADER_BYTES: usize = 2 * 1024 * 1024;

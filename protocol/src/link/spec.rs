@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::policy::{Policy, PolicyError};
+use crate::sealed::{SealedConfig, SealedError};
 use crate::secret::{self, SecretString};
 use crate::source::{Runtime, Source, SourceError};
 use crate::validate::{self, NameError};
@@ -21,6 +22,9 @@ const MAX_ENTRY_BYTES: usize = 128 * 1024;
 pub struct ServiceSpec {
     /// Slug of the mesh.
     pub mesh: String,
+    /// Id of the mesh, which boxes are bound to. Since 1.2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mesh_id: Option<String>,
     /// Name of the service, unique within its mesh.
     pub service: String,
     /// Which deployment of the service this is.
@@ -39,6 +43,9 @@ pub struct ServiceSpec {
     /// Its environment besides what every service gets. Only this link carries the values in clear.
     #[serde(default, serialize_with = "secret::reveal")]
     pub env: BTreeMap<String, SecretString>,
+    /// Secrets that the broker cannot read. Since 1.2: sent only to a runner that told its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Box<SealedConfig>>,
     /// What it may use.
     #[serde(default)]
     pub limits: Limits,
@@ -73,6 +80,9 @@ pub enum SpecError {
     /// How it is supervised.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// A box whose form is wrong.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// An argument or a variable. The value is not named: it may be secret.
     #[error("`{field}` {problem}")]
     Entry {
@@ -97,6 +107,9 @@ impl ServiceSpec {
         }
         validate_args(&self.args)?;
         validate_env(&self.env)?;
+        if let Some(sealed) = &self.sealed {
+            sealed.validate()?;
+        }
         Ok(self.policy.validate()?)
     }
 }
@@ -113,7 +126,7 @@ fn validate_args(args: &[String]) -> Result<(), SpecError> {
 }
 
 /// Checks the names and values of an environment.
-fn validate_env(env: &BTreeMap<String, SecretString>) -> Result<(), SpecError> {
+pub(crate) fn validate_env(env: &BTreeMap<String, SecretString>) -> Result<(), SpecError> {
     if env.len() > MAX_ENTRIES {
         return Err(entry("env".to_owned(), "has more than 256 variables"));
     }
@@ -152,6 +165,7 @@ mod tests {
     fn spec() -> ServiceSpec {
         ServiceSpec {
             mesh: "default".into(),
+            mesh_id: None,
             service: "time".into(),
             deployment: "d1".into(),
             source: Source::Uvx { package: "mcp-server-time".into(), with: Vec::new() },
@@ -159,6 +173,7 @@ mod tests {
             runtime: None,
             args: vec!["--local-timezone".into(), "UTC".into()],
             env: BTreeMap::from([("KEY".to_owned(), SecretString::from("planted-value"))]),
+            sealed: None,
             limits: Limits::default(),
             policy: Policy::default(),
         }

@@ -9,7 +9,10 @@ use super::mail::{ClientAck, MessageStatus, ReadInbox, Send};
 use super::members::{GroupSet, InviteCreate, InviteRevoke, MemberRemove, MemberSet, MeshSet};
 use super::messages::messages;
 use super::presence::{Changed, GroupName, Profile, Stats, Status, Summary, Visible};
-use super::{DEFAULT_EVENTS, DEFAULT_LOG_LINES, DeployConfig, MAX_EVENTS, MAX_LOG_LINES, Scope, null_is_default};
+use super::{
+    DEFAULT_EVENTS, DEFAULT_LOG_LINES, DeployConfig, MAX_EVENTS, MAX_LOG_LINES, McpSealed, McpUpdate, Scope,
+    null_is_default,
+};
 use crate::identity::{PublicKey, SessionCert, Signature};
 use crate::source::Source;
 
@@ -65,7 +68,7 @@ messages! {
         /// Stop and remove a service.
         McpUndeploy(ServerName) = "mcp_undeploy",
         /// Resolve a service's source anew, and replace what runs by what comes of it.
-        McpUpdate(ServerName) = "mcp_update",
+        McpUpdate(McpUpdate) = "mcp_update",
         /// Go back to an earlier deployment (ours).
         McpRollback(McpRollback) = "mcp_rollback",
         /// End a service's processes and start them again (ours).
@@ -90,6 +93,10 @@ messages! {
         RunnerList = "runner_list",
         /// A runner is given up: its services go to others (ours).
         RunnerForget(RunnerName) = "runner_forget",
+        /// The keys that secrets are sealed for (ours).
+        RunnerKeys = "runner_keys",
+        /// The boxes of the member's own services (ours).
+        McpSealed(McpSealed) = "mcp_sealed",
         /// Let others call a server of one's own.
         McpRegister(Box<McpRegister>) = "mcp_register",
         /// Do so no more.

@@ -52,7 +52,10 @@ pub use server::{
     McpEventsResult, McpLogsResult, McpProgress, McpSchemaResult, McpScopeResult, RunnerEntry, RunnerForgetResult,
     RunnerListResult, ServerMessage, ServiceEventEntry,
 };
-pub use service::{CatalogEntry, DeployConfig, Runtime, Scope, ServiceEntry};
+pub use service::{
+    CatalogEntry, DeployConfig, McpSealed, McpSealedResult, McpUpdate, RunnerKey, RunnerKeysResult, Runtime, Scope,
+    SealedService, ServiceEntry,
+};
 pub use vault::{EntryType, VaultEntry};
 
 /// Deepest nesting of a frame that is read.

@@ -10,7 +10,9 @@ use super::mail::{Ack, InboxResult, MessageStatusResult, Push};
 use super::members::{GroupResult, InviteListResult, InviteResult, MemberResult, MembersList, MeshSetResult};
 use super::messages::messages;
 use super::presence::{MeshInfoResult, PeersList};
-use super::{CatalogEntry, ErrorCode, Group, Scope, ServerName, ServiceEntry, null_is_default};
+use super::{
+    CatalogEntry, ErrorCode, Group, McpSealedResult, RunnerKeysResult, Scope, ServerName, ServiceEntry, null_is_default,
+};
 use crate::link::{ServiceState, Tool};
 
 messages! {
@@ -62,6 +64,10 @@ messages! {
         RunnerListResult(RunnerListResult) = "runner_list_result",
         /// Answers `runner_forget` (ours).
         RunnerForgetResult(RunnerForgetResult) = "runner_forget_result",
+        /// Answers `runner_keys` (ours).
+        RunnerKeysResult(RunnerKeysResult) = "runner_keys_result",
+        /// Answers `mcp_sealed` (ours).
+        McpSealedResult(McpSealedResult) = "mcp_sealed_result",
         /// Answers `mcp_register`.
         McpRegisterAck(McpRegisterAck) = "mcp_register_ack",
         /// Answers `mcp_list`.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::null_is_default;
 use crate::link::{Policy, ServiceState, Tool};
+use crate::sealed::SealedConfig;
 use crate::secret::{self, SecretString};
 pub use crate::source::Runtime;
 
@@ -35,6 +36,12 @@ pub struct DeployConfig {
     /// How it is supervised (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<Policy>,
+    /// Secrets that only its runner opens, and its deployer (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Box<SealedConfig>>,
+    /// Which variable has which entry of the deployer's vault: names alone, for who asks what uses an entry (ours).
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub vault_refs: BTreeMap<String, String>,
 }
 
 /// With whom a service is shared: `"peer"`, `"mesh"`, `{"group": "g"}` and so on.
@@ -126,4 +133,65 @@ pub struct CatalogEntry {
     /// How many instances of it run (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
+}
+
+/// `runner_keys_result`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerKeysResult {
+    /// Those that told their key, by name. A runner that opens no boxes is not among them.
+    pub runners: Vec<RunnerKey>,
+}
+
+/// The key that secrets are sealed for. It is the broker's word: a client compares it with what it knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunnerKey {
+    /// The runner's id, the same across its restarts.
+    pub id: String,
+    /// As a deploy names it.
+    pub name: String,
+    /// See [`crate::sealed::kid`].
+    pub kid: String,
+    /// X25519, 64 hex digits.
+    pub pubkey: String,
+    /// See [`crate::sealed::fingerprint`].
+    pub fingerprint: String,
+}
+
+/// `mcp_update`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpUpdate {
+    /// Name of the service.
+    pub server_name: String,
+    /// The same program with these secrets: its exact version stays what it is (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<Box<SealedConfig>>,
+}
+
+/// `mcp_sealed_result`, for the deployer alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpSealedResult {
+    /// The services that this member deployed and that have a box, by name.
+    pub services: Vec<SealedService>,
+}
+
+/// A service with a box.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedService {
+    /// Name of the service.
+    pub server_name: String,
+    /// The deployment that the box is of: the newest.
+    pub deployment: String,
+    /// The box as it was sent.
+    pub sealed: Box<SealedConfig>,
+    /// As it was deployed.
+    #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "BTreeMap::is_empty")]
+    pub vault_refs: BTreeMap<String, String>,
+}
+
+/// `mcp_sealed`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct McpSealed {
+    /// One service; none = all of the member's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_name: Option<String>,
 }

@@ -59,7 +59,7 @@ pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
     let mut reader = LineReader::default();
     let end = tokio::select! {
         () = life.stopping() => return ExitReason::Shutdown,
-        error = talk.converse(&life) => return ExitReason::Error(brief(&error, REASON_BYTES_MAX)),
+        error = talk.converse(&life) => return ExitReason::Error(brief(&talk.entry.clean(&error), REASON_BYTES_MAX)),
         end = talk.read(&mut reader, &mut stdout) => end,
         error = talk.client.write(&mut stdin, |rpc| talk.written(rpc)) => {
             // Its last answers may still be in the other pipe.

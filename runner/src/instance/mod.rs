@@ -20,6 +20,7 @@ mod mcp;
 mod process;
 mod progress;
 pub mod rpc;
+mod secrets;
 mod tools;
 
 use std::sync::Arc;
@@ -66,10 +67,12 @@ pub(crate) fn supervisor(instance: usize, entry: &Arc<Entry>, means: &Arc<Means>
     let stop = Shutdown::Deadline(Duration::from_millis(policy.stop_timeout_ms) + STOP_MARGIN);
     Supervisor::new(Strategy::RestForOne, NEVER)
         .child(Child::task(spec(PROCESS).kind("process").ack(Ack::Explicit).shutdown(stop), move |life| {
-            process::run(life, Arc::clone(&cell))
+            let cell = Arc::clone(&cell);
+            async move { cell.entry.clean_exit(process::run(life, Arc::clone(&cell)).await) }
         }))
         .child(Child::task(spec("mcp").kind("mcp").ack(Ack::Explicit), move |life| {
-            mcp::run(life, Arc::clone(&for_mcp))
+            let cell = Arc::clone(&for_mcp);
+            async move { cell.entry.clean_exit(mcp::run(life, Arc::clone(&cell)).await) }
         }))
         .child(Child::task(spec("health").kind("health"), move |life| health::run(life, Arc::clone(&for_health))))
 }

@@ -16,12 +16,13 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::cell::{Cell, Pipes};
+use super::secrets::Laid;
 use crate::prepare::Prepared;
 use crate::process::{
     Access, Command, DEFAULT_FDS, Exit, ExitStatus, Limits, LineSplitter, MAX_LINE, Process, ProcessHandle, SpawnError,
     Visible,
 };
-use crate::service::Entry;
+use crate::service::{Entry, SECRETS_FOLDER, Unlocked};
 
 /// Tries after a start that failed for the system's own reasons, such as a shortage.
 const SPAWN_RETRIES: u32 = 6;
@@ -33,13 +34,17 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// How long answers that a dead process left in its pipe are waited for.
 const UNREAD_GRACE: Duration = Duration::from_millis(200);
 const READ_BYTES: usize = 16 * 1_024;
+/// The home of a process that has no box; see [`Unlocked::home`].
+const HOME: &str = "data";
 
 /// Tells processes apart, over all instances of the runner.
 static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 /// Runs one process to its end.
 pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
-    match start(&life, &cell).await {
+    // Until nothing of the process is left.
+    let mut laid = None;
+    match start(&life, &cell, &mut laid).await {
         Ok(Some(process)) if life.is_stopping() => {
             process.handle.kill();
             process.exit.await;
@@ -53,11 +58,22 @@ pub(super) async fn run(life: Life, cell: Arc<Cell>) -> ExitReason {
 
 /// The process, or `None` when the task is asked to stop before there is one. A start that is under way then is not
 /// given up: what it began would be gone only some time after this task.
-async fn start(life: &Life, cell: &Cell) -> Result<Option<Process>, String> {
+async fn start(life: &Life, cell: &Cell, laid: &mut Option<Laid>) -> Result<Option<Process>, String> {
     let prepared = cell.entry.prepared().ok_or_else(|| "its source was not prepared".to_owned())?;
-    let home = data_dir(&cell.means.services_dir, &cell.entry);
+    let unlocked = cell.means.unlock(&cell.entry.spec).map_err(|error| format!("cannot start: {error}"))?;
+    let (own, folder) = (own_dir(&cell.means.services_dir, &cell.entry), unlocked.as_ref().map(Unlocked::home));
+    let home = own.join(folder.as_deref().unwrap_or(HOME));
     create_private(&home).await.map_err(|error| format!("cannot create {}: {error}", home.display()))?;
-    let command = command(&cell.entry, &prepared, home);
+    let mut command = command(&cell.entry, &prepared, home);
+    if let Some(Unlocked { contents, .. }) = unlocked {
+        command.env.extend(contents.env.iter().map(|(name, value)| (name.into(), value.expose().into())));
+        let place = own.join(SECRETS_FOLDER).join(&cell.entry.key.deployment).join(super::key(cell.instance));
+        let mut files = Laid::new(&contents.files, &place, cell.means.launcher.level())?;
+        command.env.append(&mut files.env);
+        command.hidden_files = files.mounted.take();
+        tell_elsewhere(cell, &files);
+        *laid = Some(files);
+    }
     let mut delay = FIRST_RETRY_DELAY;
     for tries_left in (0..=SPAWN_RETRIES).rev() {
         if life.is_stopping() {
@@ -82,9 +98,17 @@ fn words(error: &SpawnError) -> String {
     format!("cannot start: {error}")
 }
 
-/// `<services>/<mesh>/<service>/data`: outlives restarts and updates.
-fn data_dir(services_dir: &Path, entry: &Entry) -> PathBuf {
-    services_dir.join(&entry.key.mesh).join(&entry.key.service).join("data")
+/// A file that is not where it was asked for is no error: its variable says where it is.
+fn tell_elsewhere(cell: &Cell, files: &Laid) {
+    for (var, path) in &files.elsewhere {
+        let words = format!("{path} cannot be made here: the file is where the variable {var} says");
+        cell.entry.say(LogStream::System, &words);
+    }
+}
+
+/// `<services>/<mesh>/<service>`; the home in it outlives restarts and updates.
+fn own_dir(services_dir: &Path, entry: &Entry) -> PathBuf {
+    services_dir.join(&entry.key.mesh).join(&entry.key.service)
 }
 
 async fn create_private(path: &Path) -> io::Result<()> {
@@ -104,7 +128,8 @@ fn command(entry: &Entry, prepared: &Prepared, home: PathBuf) -> Command {
     env.extend(spec.env.iter().map(|(name, value)| (name.into(), value.expose().into())));
     let mut visible = vec![Visible { path: home.clone(), access: Access::ReadWrite }];
     visible.extend(prepared.visible.iter().map(|path| Visible { path: path.clone(), access: Access::ReadOnly }));
-    Command { argv: prepared.argv.clone(), env, cwd: home, visible, limits: limits(&spec.limits) }
+    let limits = limits(&spec.limits);
+    Command { argv: prepared.argv.clone(), env, cwd: home, visible, limits, hidden_files: None }
 }
 
 /// The bounds of a service's process, as the kernel takes them.

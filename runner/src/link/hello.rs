@@ -6,8 +6,9 @@ use actix_http::ws::{CloseCode, CloseReason, Frame, Message};
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::SecretString;
+use protocol::identity::X25519Public;
 use protocol::link::proof::{self, BrokerClaim, NONCE_BYTES, RunnerClaim};
-use protocol::link::{Header, LINK_MAJOR, LinkHello, RefuseCode, Role, frame};
+use protocol::link::{Header, LINK_MAJOR, LinkHello, RefuseCode, Role, SEALED_SINCE_MINOR, frame};
 use tokio::time::timeout;
 
 use super::Desk;
@@ -34,6 +35,8 @@ pub struct Identity {
     pub pid_start: Option<u64>,
     /// Shared with the broker.
     pub token: SecretString,
+    /// What secrets are sealed for.
+    pub key: X25519Public,
 }
 
 /// A broker that may command.
@@ -41,6 +44,8 @@ pub(super) struct Admitted {
     pub(super) store: String,
     pub(super) epoch: u64,
     pub(super) build: String,
+    /// Whether it knows what boxes are.
+    pub(super) seals: bool,
 }
 
 /// How a handshake ended.
@@ -135,7 +140,10 @@ async fn judge(socket: &mut Socket, desk: &Desk, broker: LinkHello) -> Handshake
         return last_orders(socket, RefuseCode::Major, message).await;
     }
     match desk.fencing.admit(&store, epoch, !desk.directory.is_empty()).await {
-        Ok(Verdict::Current | Verdict::Raise(_)) => Handshake::Admitted(Admitted { store, epoch, build: broker.build }),
+        Ok(Verdict::Current | Verdict::Raise(_)) => {
+            let seals = broker.minor >= SEALED_SINCE_MINOR;
+            Handshake::Admitted(Admitted { store, epoch, build: broker.build, seals })
+        }
         // It was replaced, and commands nothing any more: not even an end.
         Ok(Verdict::Lower { epoch: highest }) => {
             let message = format!("a broker with epoch {highest} was here, this one has {epoch}");

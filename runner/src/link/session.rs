@@ -61,6 +61,9 @@ async fn serve(life: &Life, desk: &Arc<Desk>, number: u64, socket: Socket, broke
     let port = Arc::new(Port::new(desk.metrics.links.clone()));
     let session = Session { desk: Arc::clone(desk), port: Arc::clone(&port), number };
     let _opened = desk.ports.open(number, &port);
+    if broker.seals {
+        port.send(&Header::RunnerKey { pubkey: hex::encode(desk.identity.key.as_bytes()) }, hello::NO_BODY);
+    }
     let (mut sink, mut stream) = socket.split();
     tracing::info!(session = number, store = broker.store, epoch = broker.epoch, "a broker is linked");
     let end = tokio::select! {
@@ -152,6 +155,7 @@ impl Session {
             Header::LinkHello(_)
             | Header::LinkProof { .. }
             | Header::LinkRefused { .. }
+            | Header::RunnerKey { .. }
             | Header::Done { .. }
             | Header::LogsResult { .. }
             | Header::Report(_)

@@ -215,6 +215,7 @@ impl Build<'_> {
     fn command(&self, around: &Surroundings, program: &Path, args: &[&OsStr]) -> Command {
         let argv = std::iter::once(program.as_os_str()).chain(args.iter().copied());
         Command {
+            hidden_files: None,
             argv: argv.map(OsStr::to_owned).collect(),
             env: around.env.clone(),
             cwd: around.cwd.clone(),

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::error::SpawnError;
 
@@ -93,6 +94,37 @@ pub struct Command {
     pub visible: Vec<Visible>,
     /// Bounds.
     pub limits: Limits,
+    /// Files in memory that no other set sees; only a level with a mount namespace can hold them.
+    pub hidden_files: Option<HiddenFiles>,
+}
+
+/// Secret files: mode 0400, in a file system of their own.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HiddenFiles {
+    /// Where they lie, absolute; a path that is the program's alone, in a hidden directory.
+    pub dir: PathBuf,
+    /// The files.
+    pub files: Vec<HiddenFile>,
+}
+
+/// One of them.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HiddenFile {
+    /// Its name in their directory.
+    pub name: String,
+    /// Where else it is shown, absolute.
+    pub shown_at: Option<PathBuf>,
+    /// What is in it.
+    pub content: Zeroizing<Vec<u8>>,
+}
+
+impl Drop for Command {
+    /// Variables may be secrets.
+    fn drop(&mut self) {
+        for value in self.env.values_mut() {
+            std::mem::take(value).into_encoded_bytes().zeroize();
+        }
+    }
 }
 
 /// Prints the names of the variables and never a value: values are secrets.
@@ -172,6 +204,7 @@ mod tests {
             cwd: "/".into(),
             visible: Vec::new(),
             limits: Limits::default(),
+            hidden_files: None,
         }
     }
 

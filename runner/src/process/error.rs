@@ -186,6 +186,7 @@ mod tests {
 
     fn sorted(step: Step, errno: i32) -> SpawnError {
         let command = Command {
+            hidden_files: None,
             argv: vec!["/opt/tool".into()],
             env: BTreeMap::new(),
             cwd: "/srv".into(),

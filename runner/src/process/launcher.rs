@@ -10,13 +10,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Child;
 use tokio::time::timeout;
+use zeroize::Zeroizing;
 
-use super::command::{Command, Level, Limits};
+use super::command::{Command, HiddenFiles, Level, Limits};
 use super::control::{Control, Plumbing, plumb};
 use super::error::{ProcessError, SpawnError};
 use super::keeper::{KILL_LIMIT, Process, ProcessFacts, keep};
 use super::warden::{Findings, WARDEN_ARGUMENT, check_argv};
-use super::wire::{Event, MAX_REQUEST, Request, Step};
+use super::wire::{Event, MAX_REQUEST, Request, SecretFile, Secrets, Step};
 use crate::metrics::{ProcessMeter, StartEnd};
 
 /// How long the warden may take from its start to the program's.
@@ -138,7 +139,7 @@ impl Launcher {
         }
     }
 
-    fn request(&self, command: &Command) -> Result<Vec<u8>, SpawnError> {
+    fn request(&self, command: &Command) -> Result<Zeroizing<Vec<u8>>, SpawnError> {
         let request = Request {
             level: self.inner.level,
             argv: command.argv.clone(),
@@ -147,12 +148,19 @@ impl Launcher {
             visible: command.visible.iter().map(|shown| (shown.path.clone().into_os_string(), shown.access)).collect(),
             hidden: self.inner.hidden.clone(),
             fds: command.limits.fds,
+            secrets: command.hidden_files.as_ref().map(secrets),
         };
-        let body =
-            serde_json::to_vec(&request).map_err(|error| SpawnError::system(Step::Request, io::Error::other(error)))?;
+        if request.secrets.is_some() && self.inner.level < Level::Namespace {
+            let what = format!("level {}", self.inner.level);
+            return Err(SpawnError::Invalid { problem: "files in memory need a mount namespace", what });
+        }
+        let body = serde_json::to_vec(&request).map(Zeroizing::new);
+        let body = body.map_err(|error| SpawnError::system(Step::Request, io::Error::other(error)))?;
         match u32::try_from(body.len()) {
             Ok(length) if body.len() <= MAX_REQUEST => {
-                let mut frame = length.to_be_bytes().to_vec();
+                // Of its full length at once: what grows leaves copies behind.
+                let mut frame = Zeroizing::new(Vec::with_capacity(size_of::<u32>() + body.len()));
+                frame.extend_from_slice(&length.to_be_bytes());
                 frame.extend_from_slice(&body);
                 Ok(frame)
             }
@@ -171,6 +179,7 @@ impl Launcher {
             cwd: PathBuf::from("/"),
             visible: Vec::new(),
             limits: Limits::default(),
+            hidden_files: None,
         };
         let process = self.spawn(&command).await.map_err(|error| error.to_string())?;
         let mut printed = Vec::new();
@@ -185,6 +194,15 @@ impl Launcher {
             .map_err(|_| format!("the self-check said nothing that makes sense and ended with {status}"))?;
         findings.judge(self.inner.level)
     }
+}
+
+fn secrets(hidden: &HiddenFiles) -> Secrets {
+    let file = |file: &super::command::HiddenFile| SecretFile {
+        name: file.name.clone(),
+        shown_at: file.shown_at.clone().map(PathBuf::into_os_string),
+        content: file.content.to_vec(),
+    };
+    Secrets { dir: hidden.dir.clone().into_os_string(), files: hidden.files.iter().map(file).collect() }
 }
 
 /// Hiding needs a directory to cover; one that appears later would be in sight.

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 /// Longest line of a log in bytes, without the notice that it was cut.
 pub const MAX_LINE: usize = 8 * 1024;
 
+/// What a line that was cut ends with, before the limit.
+pub(crate) const CUT_NOTICE: &str = " [line cut at ";
+
 /// A bounded splitter over chunks of any size.
 ///
 /// Lines end with `\n`; a `\r` before it is dropped. A line over the limit is
@@ -60,7 +63,7 @@ impl LineSplitter {
             trim_split_character(&mut self.held);
             let mut line = String::from_utf8_lossy(&self.held).into_owned();
             // Writing to a String cannot fail.
-            let _ = write!(line, " [line cut at {} bytes]", self.max);
+            let _ = write!(line, "{CUT_NOTICE}{} bytes]", self.max);
             on_line(&line);
             self.held.clear();
             self.skipping = true;

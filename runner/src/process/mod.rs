@@ -39,10 +39,11 @@ mod status;
 mod warden;
 mod wire;
 
-pub use command::{Access, Command, DEFAULT_FDS, Level, Limits, Visible};
+pub use command::{Access, Command, DEFAULT_FDS, HiddenFile, HiddenFiles, Level, Limits, Visible};
 pub use error::{ProcessError, RunError, SpawnError};
 pub use keeper::{Exit, KILL_LIMIT, Process, ProcessFacts, ProcessHandle};
 pub use launcher::{HANDSHAKE_LIMIT, Launcher};
+pub(crate) use lines::CUT_NOTICE;
 pub use lines::{LineSplitter, MAX_LINE};
 pub use run::{MAX_OUTPUT, OutputStream, run, run_unless};
 pub use status::ExitStatus;

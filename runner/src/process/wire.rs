@@ -11,6 +11,7 @@ use std::fmt;
 
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use super::command::{Access, Level};
 use super::status::ExitStatus;
@@ -36,6 +37,33 @@ pub(super) struct Request {
     pub visible: Vec<(OsString, Access)>,
     pub hidden: Vec<OsString>,
     pub fds: u64,
+    pub secrets: Option<Secrets>,
+}
+
+/// Secret files, for a level that can hold them in memory.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Secrets {
+    pub dir: OsString,
+    pub files: Vec<SecretFile>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct SecretFile {
+    pub name: String,
+    pub shown_at: Option<OsString>,
+    pub content: Vec<u8>,
+}
+
+impl Drop for Request {
+    /// What was asked for is said; its secrets are not left lying in memory that is used again.
+    fn drop(&mut self) {
+        for (_, value) in &mut self.env {
+            std::mem::take(value).into_encoded_bytes().zeroize();
+        }
+        for file in self.secrets.iter_mut().flat_map(|secrets| &mut secrets.files) {
+            file.content.zeroize();
+        }
+    }
 }
 
 /// What the warden reports, in this order: `Executing`, then `Started` or
@@ -117,6 +145,8 @@ pub enum Step {
     Hide,
     /// Show a visible path.
     Show,
+    /// Put secret files into memory.
+    Secrets,
     /// Give the program its own session.
     Session,
     /// Set resource limits.
@@ -146,6 +176,7 @@ impl fmt::Display for Step {
             Self::Proc => "mount /proc",
             Self::Hide => "hide",
             Self::Show => "show",
+            Self::Secrets => "place secret files at",
             Self::Session => "open a session",
             Self::Limits => "set resource limits",
             Self::Privileges => "give up privileges",

@@ -48,7 +48,10 @@ fn prepare(entry: &Arc<Entry>, means: &SharedMeans) -> Child {
     let spec = ChildSpec::new(PREPARE).kind("prepare").restart(Restart::Transient).ack(BY_ITSELF).start_timeout(limit);
     let spec = spec.shutdown(Shutdown::Deadline(GIVE_UP_LIMIT));
     let (entry, means) = (Arc::clone(entry), Arc::clone(means));
-    Child::task(spec, move |life| tasks::prepare(life, Arc::clone(&entry), Arc::clone(&means)))
+    Child::task(spec, move |life| {
+        let (entry, means) = (Arc::clone(&entry), Arc::clone(&means));
+        async move { entry.clean_exit(tasks::prepare(life, Arc::clone(&entry), means).await) }
+    })
 }
 
 fn instance(number: usize, entry: &Arc<Entry>, means: &SharedMeans) -> Child {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use protocol::link::{FILE_MISSING, LogLine, ServiceReport, ServiceSpec, Source};
+use protocol::sealed::SealedError;
 use sha2::{Digest as _, Sha256};
 use supervision::{ChildEvent, ChildId, Dynamic, MAX_ID_BYTES, Observer, StopError};
 
@@ -17,6 +18,7 @@ use super::board::Board;
 use super::child;
 use super::entry::{Entry, Key, SharedLog, lock};
 use super::observe;
+use super::redact::Redactor;
 use super::spec::SharedMeans;
 use crate::metrics::Limit;
 use crate::prepare::{FileError, Wanted};
@@ -42,6 +44,9 @@ pub enum CommandError {
     /// The uploaded file that it is built from is not here: it is to be sent first.
     #[error("the uploaded file is not here")]
     FileMissing,
+    /// Its secrets do not open, or were sealed for another process than this.
+    #[error(transparent)]
+    Sealed(#[from] SealedError),
     /// There is no such deployment here.
     #[error("no such deployment here")]
     NotFound,
@@ -67,6 +72,7 @@ impl CommandError {
             Self::Invalid(_) => "invalid",
             Self::Unenforced(_) => "unenforced",
             Self::FileMissing => FILE_MISSING,
+            Self::Sealed(_) => "sealed",
             Self::NotFound => "not_found",
             Self::Exclusive(_) => "exclusive",
             Self::Leaving => "leaving",
@@ -181,7 +187,8 @@ impl Directory {
         if self.get(&key).is_none() && !self.has_file_of(&spec) {
             return Err(CommandError::FileMissing);
         }
-        let admitted = lock(&self.book).admit(&key, &id, spec, &self.board);
+        let redactor = self.means.redactor(&spec)?;
+        let admitted = lock(&self.book).admit(&key, &id, spec, redactor, &self.board);
         if matches!(admitted, Err(CommandError::Full)) {
             self.board.metrics().limits.count(Limit::Services);
         }
@@ -321,6 +328,7 @@ impl Book {
         key: &Key,
         id: &ChildId,
         spec: ServiceSpec,
+        redactor: Redactor,
         board: &Arc<Board>,
     ) -> Result<Option<Arc<Entry>>, CommandError> {
         if let Some(present) = self.entries.get(key) {
@@ -335,7 +343,7 @@ impl Book {
         if let Some(other) = self.in_the_way(key, spec.policy.exclusive) {
             return Err(CommandError::Exclusive(other.key.deployment.clone()));
         }
-        let entry = Entry::new(spec, Arc::clone(board), self.log(key));
+        let entry = Entry::new(spec, Arc::clone(board), self.log(key), redactor);
         self.entries.insert(key.clone(), Arc::clone(&entry));
         self.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
         Ok(Some(entry))

@@ -14,14 +14,15 @@ use std::time::Duration;
 
 use meter::Counters;
 use protocol::link::{Failure, LogLine, LogStream, ServiceSpec, ServiceState};
-use supervision::NodePath;
+use supervision::{ExitReason, NodePath};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::board::{Board, unix_ms};
-use super::gate::{Effect, Event as GateEvent, Gate, Rules};
+use super::gate::{Answer, Effect, Event as GateEvent, Gate, Rules};
 use super::instances::{Instances, Place, Turn};
 use super::log::{Log, brief};
+use super::redact::Redactor;
 use super::state::{Event, State};
 use crate::instance::Client;
 use crate::metrics::Limit;
@@ -70,6 +71,7 @@ pub struct Entry {
     timer: Notify,
     idle: Notify,
     leaving: AtomicBool,
+    redactor: Redactor,
     changed: AtomicU64,
 }
 
@@ -94,7 +96,7 @@ struct Open {
 }
 
 impl Entry {
-    pub(super) fn new(spec: ServiceSpec, board: Arc<Board>, log: SharedLog) -> Arc<Self> {
+    pub(super) fn new(spec: ServiceSpec, board: Arc<Board>, log: SharedLog, redactor: Redactor) -> Arc<Self> {
         let key = Key { mesh: spec.mesh.clone(), service: spec.service.clone(), deployment: spec.deployment.clone() };
         let inner = Inner {
             state: State::new(unix_ms()),
@@ -120,6 +122,7 @@ impl Entry {
             timer: Notify::new(),
             idle: Notify::new(),
             leaving: AtomicBool::new(false),
+            redactor,
             changed,
         })
     }
@@ -148,6 +151,11 @@ impl Entry {
         match effect {
             Effect::Reply { origin, answer, attempts } => {
                 self.board.metrics().calls.answered(&answer);
+                // Results are the server's own words to its caller; errors end up in logs.
+                let answer = match answer {
+                    Answer::Error(body) => Answer::Error(self.redactor.json(body)),
+                    other => other,
+                };
                 self.board.reply(origin, answer, attempts);
             }
             Effect::Progress { origin, word } => self.board.progress(origin, word),
@@ -276,12 +284,14 @@ impl Entry {
 
     /// Adds a line to the service's log.
     pub(crate) fn say(&self, stream: LogStream, text: &str) {
+        let text = &*self.redactor.text(text);
         let kept = lock(&self.log).push(unix_ms(), stream, text);
         self.board.metrics().logs.said(stream, text.len(), kept);
     }
 
     /// The last line of a build, shown while it lasts.
     pub(super) fn progress(&self, line: &str) {
+        let line = &*self.redactor.text(line);
         self.say(LogStream::Install, line);
         self.lock().progress = Some(line.chars().take(200).collect());
         self.touch();
@@ -291,6 +301,19 @@ impl Entry {
     pub(super) fn leave(&self) {
         if !self.leaving.swap(true, Ordering::Relaxed) {
             self.happened(&Event::Leave);
+        }
+    }
+
+    /// A text about it without its secrets.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        self.redactor.text(text).into_owned()
+    }
+
+    /// How a part of it ended, without its secrets: this is what states, events and the tree show.
+    pub(crate) fn clean_exit(&self, exit: ExitReason) -> ExitReason {
+        match exit {
+            ExitReason::Error(reason) => ExitReason::Error(self.clean(&reason)),
+            other => other,
         }
     }
 

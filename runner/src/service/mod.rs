@@ -27,6 +27,8 @@ pub mod gate;
 mod instances;
 pub mod log;
 mod observe;
+mod redact;
+mod sealed;
 mod spec;
 pub mod state;
 mod tasks;
@@ -36,4 +38,8 @@ pub use directory::{CommandError, Directory, SERVICES_MAX};
 pub(crate) use entry::lock;
 pub use entry::{Entry, Key, Load};
 pub(crate) use log::brief;
+pub(crate) use sealed::{Unlocked, Versions, sweep};
 pub use spec::Means;
+
+/// In a service's own folder: the secret files of its processes, where they cannot be in memory.
+pub(crate) const SECRETS_FOLDER: &str = "secrets";

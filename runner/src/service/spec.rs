@@ -7,6 +7,8 @@ use std::time::Duration;
 use protocol::link::{Policy, RestartKind, StrategyKind};
 use supervision::{Ack, Backoff, Intensity, Restart, Strategy};
 
+use super::sealed::Versions;
+use crate::keys::BoxKey;
 use crate::prepare::Preparer;
 use crate::process::{HANDSHAKE_LIMIT, KILL_LIMIT, Launcher};
 
@@ -34,6 +36,10 @@ pub struct Means {
     pub preparer: Preparer,
     /// Where each service has its own directory.
     pub services_dir: PathBuf,
+    /// What opens boxes.
+    pub key: BoxKey,
+    /// The versions that were found here.
+    pub(crate) versions: Versions,
 }
 
 pub(super) fn intensity(policy: &Policy) -> Intensity {

@@ -39,6 +39,7 @@ async fn with_only(tools: &[&str], data: &Path) -> (tempfile::TempDir, Preparer)
 async fn server_name(prepared: &Prepared, data: &Path) -> String {
     let readable = prepared.visible.iter().map(|path| Visible { path: path.clone(), access: Access::ReadOnly });
     let command = Command {
+        hidden_files: None,
         argv: prepared.argv.clone(),
         env: [("PATH".into(), prepared.path_env.clone())].into(),
         cwd: "/".into(),

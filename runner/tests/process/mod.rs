@@ -60,6 +60,7 @@ async fn launcher_hiding(level: Level, hidden: Vec<PathBuf>) -> Launcher {
 /// A command line without anything around it.
 fn command<const N: usize>(argv: [&str; N]) -> Command {
     Command {
+        hidden_files: None,
         argv: argv.into_iter().map(OsString::from).collect(),
         env: BTreeMap::new(),
         cwd: "/".into(),

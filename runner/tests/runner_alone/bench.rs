@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use protocol::SecretString;
+use protocol::identity::X25519Public;
 use protocol::link::mux::Mux;
 use protocol::link::proof::{self, BrokerClaim, RunnerClaim};
 use protocol::link::{
@@ -122,6 +123,7 @@ pub(super) fn fixture() -> PathBuf {
 pub(super) fn spec(service: &str, flags: &[&str]) -> ServiceSpec {
     ServiceSpec {
         mesh: MESH.to_owned(),
+        mesh_id: None,
         service: service.to_owned(),
         deployment: format!("0190aaaa-{service}"),
         source: Source::Command { argv: vec![fixture().to_str().unwrap().to_owned()] },
@@ -129,6 +131,7 @@ pub(super) fn spec(service: &str, flags: &[&str]) -> ServiceSpec {
         runtime: None,
         args: flags.iter().map(|&flag| flag.to_owned()).collect(),
         env: BTreeMap::new(),
+        sealed: None,
         limits: protocol::link::Limits::default(),
         policy: Policy { stop_timeout_ms: 1_000, ..Policy::default() },
     }
@@ -146,6 +149,8 @@ pub(super) struct Broker {
     socket: Socket,
     mux: Mux,
     pub(super) hello: LinkHello,
+    /// What its boxes are sealed for.
+    pub(super) box_key: Option<X25519Public>,
     store: String,
     epoch: u64,
     last: u64,
@@ -176,6 +181,7 @@ impl Broker {
             socket,
             mux: Mux::new(),
             hello,
+            box_key: None,
             store: store.to_owned(),
             epoch,
             last: 0,
@@ -235,6 +241,11 @@ impl Broker {
             }
             Header::Done { cmd, outcome } => drop(self.done.insert(cmd, outcome)),
             Header::LogsResult { cmd, lines, .. } => drop(self.logs.insert(cmd, lines)),
+            Header::RunnerKey { pubkey } => {
+                let bytes = hex::decode(pubkey).unwrap();
+                let key = X25519Public::from_bytes(bytes.try_into().unwrap()).unwrap();
+                assert!(self.box_key.replace(key).is_none(), "the key is told once");
+            }
             other => panic!("a runner does not send {other:?}"),
         }
     }

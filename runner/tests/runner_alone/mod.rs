@@ -12,3 +12,4 @@ mod life;
 mod metrics;
 mod packages;
 mod processes;
+mod sealed;

@@ -32,7 +32,7 @@ const HELLO_WITHIN: Duration = Duration::from_secs(10);
 /// How often the client is pinged.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// Additions this broker understands.
-const CAPABILITIES: [&str; 5] = ["deploy_progress", "call_id", "client_ack", "e2e", "inbox"];
+const CAPABILITIES: [&str; 6] = ["deploy_progress", "call_id", "client_ack", "e2e", "inbox", "runner_keys"];
 
 /// One socket.
 pub(super) struct Port {
@@ -315,7 +315,7 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
     match message {
         ClientMessage::McpDeploy(deploy) => Some(Wanted::Deploy(deploy)),
         ClientMessage::McpUndeploy(named) => Some(Wanted::Undeploy(named.server_name)),
-        ClientMessage::McpUpdate(named) => manage(named.server_name, Change::Update),
+        ClientMessage::McpUpdate(named) => manage(named.server_name, Change::Update(named.sealed)),
         ClientMessage::McpRollback(wanted) => manage(wanted.server_name, Change::Rollback(wanted.deployment)),
         ClientMessage::McpRestart(named) => manage(named.server_name, Change::Restart),
         ClientMessage::McpStop(named) => manage(named.server_name, Change::Stop),
@@ -328,6 +328,8 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::McpUnregister(named) => Some(Wanted::Unregister(named.server_name)),
         ClientMessage::RunnerList => Some(Wanted::ListRunners),
         ClientMessage::RunnerForget(named) => Some(Wanted::ForgetRunner(named)),
+        ClientMessage::RunnerKeys => Some(Wanted::RunnerKeys),
+        ClientMessage::McpSealed(wanted) => Some(Wanted::Sealed(wanted)),
         ClientMessage::McpList => Some(Wanted::ListHosted),
         ClientMessage::McpCatalog => Some(Wanted::Catalog),
         ClientMessage::ListPeers => Some(Wanted::ListPeers),

@@ -9,12 +9,12 @@ use actix::prelude::*;
 use protocol::link::Tool;
 use protocol::wire::{
     Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpEvents, McpLogs, McpRegister, McpSchema,
-    McpSchemaResult, McpScope, PeersList, ReadInbox, RunnerName, ServerMessage,
+    McpSchemaResult, McpScope, McpSealed, PeersList, ReadInbox, RunnerName, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::files::{self, FileRequest};
-use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply, runners};
+use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply, runners, sealed};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
 use crate::mesh::roster::Say;
@@ -100,6 +100,10 @@ pub enum Wanted {
     ListRunners,
     /// A runner is given up.
     ForgetRunner(RunnerName),
+    /// The keys of the runners.
+    RunnerKeys,
+    /// The boxes of the member's own services.
+    Sealed(McpSealed),
     /// Let others call a server of its own.
     Register(Box<McpRegister>),
     /// Do so no more.
@@ -203,12 +207,13 @@ impl PeerActor {
         let (mesh, who, outlet) =
             (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
         let mut teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
-        let deploys = matches!(change, Change::Update | Change::Rollback(_));
+        let deploys = matches!(change, Change::Update(_) | Change::Rollback(_));
         if deploys {
             teller = deploy::counted(teller, &mesh);
         }
         let accepted = async move {
-            let taken = match deploys.then(|| deploy::paced(&mesh, &who)) {
+            let checked = || deploy::paced(&mesh, &who);
+            let taken = match deploys.then(|| sealed::well_formed(&change).and_then(|()| checked())) {
                 Some(Err((code, words))) => Err(reply::error(code, words, req_id.as_deref())),
                 _ => {
                     let managed = mesh.services.manage(&name, who.clone(), change, teller).await;
@@ -443,6 +448,13 @@ impl Handler<Ask> for PeerActor {
             Wanted::ForgetRunner(wanted) => {
                 let (mesh, who) = (Arc::clone(&self.mesh), self.presence.principal());
                 self.answer(async move { runners::forget(&mesh, &who, wanted, req_id.as_deref()).await }, ctx);
+            }
+            Wanted::RunnerKeys => {
+                self.outlet.send(sealed::keys(&self.mesh, req_id.as_deref()));
+            }
+            Wanted::Sealed(wanted) => {
+                let (mesh, who) = (Arc::clone(&self.mesh), self.presence.principal());
+                self.answer(async move { sealed::boxes(&mesh, &who, &wanted, req_id.as_deref()).await }, ctx);
             }
             Wanted::ListPeers => self.list_peers(req_id, ctx),
             Wanted::Say { say, session, always } => self.say(say, session, always, req_id, ctx),

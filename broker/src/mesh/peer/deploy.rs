@@ -1,5 +1,6 @@
 //! From an `mcp_deploy` to a checked request, and from its news to `mcp_deploy_status`.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::link::{Limits, ServiceSpec, ServiceState, Source};
@@ -16,6 +17,11 @@ use crate::store::{Role, UtcMs};
 
 /// The capability of clients that want every line of an installation.
 const PROGRESS: &str = "deploy_progress";
+
+/// Most variables of a deploy that say which entry of a vault they have: as many as it may have variables.
+const MAX_VAULT_REFS: usize = 256;
+/// Longest name of an entry.
+const MAX_REF_BYTES: usize = 256;
 
 /// A deploy that is not even tried.
 pub(super) type Refusal = (ErrorCode, String);
@@ -39,6 +45,7 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
     let limits = Limits { memory_mb: config.memory_mb, ..Limits::default() };
     let spec = ServiceSpec {
         mesh: mesh.slug.clone(),
+        mesh_id: None,
         service: deploy.server_name,
         deployment: String::new(),
         source: deploy.source,
@@ -46,10 +53,12 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         runtime: config.runtime,
         args: deploy.args,
         env: config.env,
+        sealed: config.sealed,
         limits,
         policy: config.policy.unwrap_or_default(),
     };
     spec.validate().map_err(|error| (ErrorCode::DeployError, error.to_string()))?;
+    vault_refs(&config.vault_refs).map_err(|words| (ErrorCode::DeployError, words))?;
     let version = match &spec.source {
         Source::Zip { file_id, .. } => Some(files::to_deploy(mesh, who, file_id).await?),
         _ => None,
@@ -65,9 +74,34 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
     }
     paced(mesh, who)?;
     let description = describe(&spec.source);
-    let ServiceSpec { source, runtime, args, env, policy, .. } = spec;
-    let (by, runner) = (who.clone(), deploy.runner);
-    Ok(DeployRequest { by, source, version, runtime, args, env, limits, policy, scope, description, runner })
+    let ServiceSpec { source, runtime, args, env, sealed, policy, .. } = spec;
+    Ok(DeployRequest {
+        by: who.clone(),
+        source,
+        version,
+        runtime,
+        args,
+        env,
+        sealed,
+        vault_refs: config.vault_refs,
+        limits,
+        policy,
+        scope,
+        description,
+        runner: deploy.runner,
+    })
+}
+
+/// Names that are kept and shown: of variables, and of entries of a vault.
+fn vault_refs(refs: &BTreeMap<String, String>) -> Result<(), String> {
+    let is_key = |key: &str| !key.is_empty() && key.len() <= MAX_REF_BYTES && !key.chars().any(validate::is_hostile);
+    if refs.len() > MAX_VAULT_REFS {
+        return Err(format!("`config.vault_refs` has more than {MAX_VAULT_REFS} variables"));
+    }
+    if refs.iter().all(|(name, key)| validate::is_variable_name(name) && is_key(key)) {
+        return Ok(());
+    }
+    Err("`config.vault_refs` has a name that is none of a variable or of a vault's entry".to_owned())
 }
 
 /// Takes one of the member's deploys of this minute.

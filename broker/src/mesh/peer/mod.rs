@@ -13,6 +13,7 @@ mod hosting;
 mod mail;
 pub mod reply;
 mod runners;
+mod sealed;
 mod spec;
 
 use std::sync::{Arc, PoisonError, RwLock};

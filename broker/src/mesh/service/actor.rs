@@ -2,7 +2,7 @@
 //!
 //! Beside this file: `steps` carries out what follows, `shown` is what others see, `orders` are deploys and undeploys.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,6 +31,8 @@ pub struct ServiceActor {
     pub(super) key: ServiceKey,
     pub(super) state: State,
     pub(super) specs: HashMap<String, ServiceSpec>,
+    /// Of those, which variables have which entry of a vault.
+    pub(super) vault_refs: HashMap<String, BTreeMap<String, String>>,
     pub(super) tools: HashMap<String, Arc<[Tool]>>,
     pub(super) reports: HashMap<String, ServiceReport>,
     pub(super) about: Option<About>,
@@ -91,6 +93,7 @@ impl ServiceActor {
             key,
             state: State::default(),
             specs: HashMap::new(),
+            vault_refs: HashMap::new(),
             tools: HashMap::new(),
             reports: HashMap::new(),
             about: None,
@@ -130,6 +133,7 @@ impl ServiceActor {
         for deployment in [&stored.active, &stored.pending].into_iter().flatten() {
             let recorded = record::open(&self.mesh, deployment)?;
             self.tools.insert(recorded.spec.deployment.clone(), recorded.tools.into());
+            self.vault_refs.insert(recorded.spec.deployment.clone(), recorded.vault_refs);
             self.specs.insert(recorded.spec.deployment.clone(), recorded.spec);
         }
         let id = |deployment: &Option<crate::store::Deployment>| deployment.as_ref().map(|row| row.id.to_string());
@@ -236,6 +240,7 @@ impl ServiceActor {
     fn forget_unwanted(&mut self) {
         let wanted = [self.state.active(), self.state.pending()];
         self.specs.retain(|id, _| wanted.contains(&Some(id)));
+        self.vault_refs.retain(|id, _| wanted.contains(&Some(id)));
         self.tools.retain(|id, _| wanted.contains(&Some(id)));
         self.moving.take_if(|moving| self.state.pending() != Some(&moving.deployment));
     }

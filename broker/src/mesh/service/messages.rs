@@ -6,6 +6,7 @@ use std::sync::Arc;
 use actix::Message;
 use protocol::SecretString;
 use protocol::link::{Failure, Limits, Policy, Runtime, Source, Tool};
+use protocol::sealed::SealedConfig;
 use protocol::wire::Scope;
 
 use super::state::{Event, Step};
@@ -26,6 +27,10 @@ pub struct DeployRequest {
     pub args: Vec<String>,
     /// Variables of its environment, in clear: sealed before they are stored.
     pub env: BTreeMap<String, SecretString>,
+    /// Secrets that only a runner opens, as they came.
+    pub sealed: Option<Box<SealedConfig>>,
+    /// Which variable has which entry of the deployer's vault; names alone.
+    pub vault_refs: BTreeMap<String, String>,
     /// Limits of its processes.
     pub limits: Limits,
     /// How it is supervised.
@@ -108,8 +113,8 @@ pub struct Undeploy {
 /// What a person wants of a service that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Its source resolved anew, as a new deployment.
-    Update,
+    /// Its source resolved anew, as a new deployment; or with a box, the same program with these secrets.
+    Update(Option<Box<SealedConfig>>),
     /// An earlier deployment: this one, or the one before the active one.
     Rollback(Option<String>),
     /// Its processes ended and started again.

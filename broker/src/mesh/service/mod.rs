@@ -22,5 +22,6 @@ mod view;
 pub use actor::ServiceActor;
 pub use desk::{Call, Desk, Ticket};
 pub use messages::{Change, Deploy, DeployRequest, Forget, Look, Manage, News, Refused, Share, Teller, Undeploy};
+pub(crate) use record::boxed;
 pub use spec::child;
 pub use view::{ServiceCell, View};

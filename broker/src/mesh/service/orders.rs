@@ -163,6 +163,7 @@ impl ServiceActor {
         self.look_before_an_order(ctx);
         let id = recorded.deployment.clone();
         self.deploys.entry(id.clone()).or_default().push(teller);
+        self.vault_refs.insert(id.clone(), request.vault_refs);
         self.specs.insert(id.clone(), recorded);
         if let Some(to) = goes {
             self.sets_out(id.clone(), to);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use protocol::SecretString;
 use protocol::link::{Failure, Limits, Policy, Runtime, ServiceSpec, ServiceState, Source, Tool};
+use protocol::sealed::SealedConfig;
 use protocol::wire::Scope;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ struct Config {
     limits: Limits,
     policy: Policy,
     runtime: Option<Runtime>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    vault_refs: BTreeMap<String, String>,
 }
 
 /// What a deployment row keeps sealed: one document, so that one sealing covers all of it.
@@ -30,12 +33,16 @@ struct Sealed {
     env: BTreeMap<String, SecretString>,
     #[serde(serialize_with = "protocol::secret::reveal", skip_serializing_if = "Option::is_none")]
     git_token: Option<SecretString>,
+    /// Already unreadable here. Sealed once more with its siblings, so that a copy of the database holds no box.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed: Option<Box<SealedConfig>>,
 }
 
 /// A stored deployment, opened.
 pub(super) struct Recorded {
     pub(super) spec: ServiceSpec,
     pub(super) tools: Vec<Tool>,
+    pub(super) vault_refs: BTreeMap<String, String>,
 }
 
 fn context<'a>(mesh: &'a MeshContext, deployment: &'a DeploymentId) -> Context<'a> {
@@ -64,6 +71,7 @@ pub(super) fn row(
     let id = DeploymentId::new();
     let spec = ServiceSpec {
         mesh: mesh.slug.clone(),
+        mesh_id: Some(mesh.id.to_string()),
         service: service.to_owned(),
         deployment: id.to_string(),
         source: request.source.clone(),
@@ -71,12 +79,19 @@ pub(super) fn row(
         runtime: request.runtime,
         args: request.args.clone(),
         env: request.env.clone(),
+        sealed: request.sealed.clone(),
         limits: request.limits,
         policy: request.policy,
     };
-    let config = Config { limits: request.limits, policy: request.policy, runtime: request.runtime };
+    let config = Config {
+        limits: request.limits,
+        policy: request.policy,
+        runtime: request.runtime,
+        vault_refs: request.vault_refs.clone(),
+    };
     let mut source = request.source.clone();
-    let secrets = Sealed { env: request.env.clone(), git_token: source.take_token() };
+    let git_token = source.take_token();
+    let secrets = Sealed { env: request.env.clone(), git_token, sealed: request.sealed.clone() };
     let text = |error: serde_json::Error| format!("the deployment cannot be written down: {error}");
     let row = NewDeployment {
         env_sealed: seal(mesh, &id, &secrets)?,
@@ -111,7 +126,7 @@ fn member(id: &str) -> Result<MemberId, String> {
 }
 
 fn seal(mesh: &MeshContext, id: &DeploymentId, secrets: &Sealed) -> Result<Option<String>, String> {
-    if secrets.env.is_empty() && secrets.git_token.is_none() {
+    if secrets.env.is_empty() && secrets.git_token.is_none() && secrets.sealed.is_none() {
         return Ok(None);
     }
     let clear = zeroize::Zeroizing::new(serde_json::to_vec(secrets).map_err(|error| error.to_string())?);
@@ -141,6 +156,7 @@ pub(super) fn open(mesh: &MeshContext, row: &Deployment) -> Result<Recorded, Str
     };
     let spec = ServiceSpec {
         mesh: mesh.slug.clone(),
+        mesh_id: Some(mesh.id.to_string()),
         service: row.service.clone(),
         deployment: row.id.to_string(),
         source,
@@ -148,10 +164,11 @@ pub(super) fn open(mesh: &MeshContext, row: &Deployment) -> Result<Recorded, Str
         runtime: config.runtime,
         args,
         env: secrets.env,
+        sealed: secrets.sealed,
         limits: config.limits,
         policy: config.policy,
     };
-    Ok(Recorded { spec, tools })
+    Ok(Recorded { spec, tools, vault_refs: config.vault_refs })
 }
 
 /// An end, as it is written down.
@@ -171,4 +188,16 @@ pub(super) fn end(actual: &Actual) -> Result<Document, serde_json::Error> {
 pub(super) fn ended(row: &Deployment) -> Option<(String, Actual)> {
     let End { state, cause, failure } = row.ended.as_ref()?.read().ok()?;
     Some((row.id.to_string(), Actual { state, cause, failure }))
+}
+
+/// The box of a stored deployment, and which variables have which entry of a vault. None without one, or when the row
+/// cannot be read.
+pub(crate) fn boxed(mesh: &MeshContext, row: &Deployment) -> Option<(Box<SealedConfig>, BTreeMap<String, String>)> {
+    match open(mesh, row) {
+        Ok(recorded) => Some((recorded.spec.sealed?, recorded.vault_refs)),
+        Err(error) => {
+            tracing::error!(service = row.service, error, "a stored deployment cannot be read");
+            None
+        }
+    }
 }

@@ -114,6 +114,11 @@ impl ServiceActor {
 
 /// Loads a deployment, and sends the runner the uploaded file that it is built from when the runner has to build it.
 async fn loaded(mesh: &MeshContext, link: &Link, spec: ServiceSpec) -> Result<CommandReply, NotUp> {
+    if spec.sealed.is_some() && link.is_up() && link.box_key().is_none() {
+        // It would ignore the box, and start the program without what it needs.
+        let message = format!("the runner {} is too old to open sealed secrets: update it", link.name());
+        return Ok(CommandReply::Done(LinkOutcome::Error { code: "sealed".to_owned(), message }));
+    }
     let reply = link.load(spec.clone()).await?;
     let (Source::Zip { file_id, .. }, Some(sha256)) = (&spec.source, &spec.version) else { return Ok(reply) };
     match &reply {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use protocol::link::{Failure, Source};
+use protocol::sealed::SealedConfig;
 
 use super::actor::ServiceActor;
 use super::messages::{Change, DeployRequest, Manage, News, Refused, Share, Teller};
@@ -30,7 +31,7 @@ impl Handler<Manage> for ServiceActor {
             return self.refuse(refused, ctx);
         }
         match change {
-            Change::Update => self.update(by, teller, ctx),
+            Change::Update(sealed) => self.update(by, sealed, teller, ctx),
             Change::Rollback(to) => self.roll_back(to, teller, ctx),
             Change::Restart => self.set_desired(Desired::Running, true, teller, ctx),
             Change::Start => self.set_desired(Desired::Running, false, teller, ctx),
@@ -69,8 +70,14 @@ impl Handler<Share> for ServiceActor {
 }
 
 impl ServiceActor {
-    /// The same once more, of which the exact version is to be found out again.
-    fn update(&mut self, by: Principal, teller: Teller, ctx: &mut Context<Self>) -> Accepted {
+    /// The same once more, of which the exact version is to be found out again; with other secrets it stays that version.
+    fn update(
+        &mut self,
+        by: Principal,
+        sealed: Option<Box<SealedConfig>>,
+        teller: Teller,
+        ctx: &mut Context<Self>,
+    ) -> Accepted {
         let newest = self.state.pending().or(self.state.active());
         let Some(spec) = newest.and_then(|id| self.specs.get(id)) else {
             return self.refuse(Refused::NotFound(self.cell.name.clone()), ctx);
@@ -80,9 +87,11 @@ impl ServiceActor {
             by,
             source: spec.source.clone(),
             // A file does not change: what is to be another one is deployed.
-            version: spec.version.clone().filter(|_| matches!(spec.source, Source::Zip { .. })),
+            version: spec.version.clone().filter(|_| sealed.is_some() || matches!(spec.source, Source::Zip { .. })),
             args: spec.args.clone(),
             env: spec.env.clone(),
+            sealed: sealed.or_else(|| spec.sealed.clone()),
+            vault_refs: self.vault_refs.get(&spec.deployment).cloned().unwrap_or_default(),
             runtime: spec.runtime,
             limits: spec.limits,
             policy: spec.policy,
@@ -118,6 +127,7 @@ impl ServiceActor {
         let id = recorded.spec.deployment.clone();
         self.deploys.entry(id.clone()).or_default().extend(teller);
         self.tools.insert(id.clone(), recorded.tools.into());
+        self.vault_refs.insert(id.clone(), recorded.vault_refs);
         self.specs.insert(id.clone(), recorded.spec);
         self.moving = None;
         if let Some(to) = to {

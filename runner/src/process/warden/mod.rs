@@ -11,6 +11,7 @@ mod guard;
 mod mounts;
 mod namespace;
 mod receive;
+mod secrets;
 mod server;
 mod sys;
 mod watch;

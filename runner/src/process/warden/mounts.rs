@@ -12,8 +12,8 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 
 use super::super::command::Access;
-use super::super::wire::{Step, Trouble};
-use super::sys;
+use super::super::wire::{Secrets, Step, Trouble};
+use super::{secrets, sys};
 
 /// The cover of a hidden directory holds mount points and nothing else.
 const COVER_OPTIONS: &str = "mode=0755,size=64k,nr_inodes=4096";
@@ -27,7 +27,11 @@ enum Action {
 }
 
 /// Runs as pid 1 of the namespace, before the program exists.
-pub(super) fn arrange(hidden: &[OsString], visible: &[(OsString, Access)]) -> Result<(), Trouble> {
+pub(super) fn arrange(
+    hidden: &[OsString],
+    visible: &[(OsString, Access)],
+    files: Option<&Secrets>,
+) -> Result<(), Trouble> {
     detach()?;
     // Opened while all can be seen; an open path outlives its being covered.
     let shown = visible.iter().map(|(path, _)| open_path(path, Step::Show)).collect::<Result<Vec<_>, _>>()?;
@@ -46,11 +50,13 @@ pub(super) fn arrange(hidden: &[OsString], visible: &[(OsString, Access)]) -> Re
             }
         }
     }
-    // Last, because the mount points had to be made in them.
+    files.map_or(Ok(()), secrets::lay)?;
+    // Because the mount points had to be made in them.
     for (path, cover) in covers {
         sys::make_read_only(cover.as_fd(), false).map_err(|errno| Trouble::at(Step::Hide, path, errno))?;
     }
-    Ok(())
+    // Last: what is covered for them is covered as it is to be seen.
+    files.map_or(Ok(()), secrets::show)
 }
 
 /// Own mounts, nothing of which reaches the host, and an own `/proc`.

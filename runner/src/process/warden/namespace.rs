@@ -94,7 +94,7 @@ fn init(request: &Request, streams: Streams) -> Result<(), Trouble> {
     // Should A be killed, we follow. Should it have been before this line, the
     // runner notices and hangs up.
     set_pdeathsig(Signal::SIGKILL).map_err(|errno| Trouble::new(Step::Tie, errno))?;
-    mounts::arrange(&request.hidden, &request.visible)?;
+    mounts::arrange(&request.hidden, &request.visible, request.secrets.as_ref())?;
     // Our memory holds what the runner sent; nobody inside is to read it.
     set_dumpable(false).map_err(|errno| Trouble::new(Step::Privileges, errno))?;
     let (_, _signals) = Watch::start(request, streams)?.run();

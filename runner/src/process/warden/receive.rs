@@ -14,7 +14,8 @@ use super::{Streams, sys};
 /// Nothing beyond the request is consumed: what follows is for the watch.
 pub(super) fn receive() -> Result<(Request, Streams), Trouble> {
     let streams = streams().map_err(|errno| Trouble::new(Step::Request, errno))?;
-    let body = body().map_err(|error| Trouble::io(Step::Request, "control socket", &error))?;
+    let body =
+        body().map(zeroize::Zeroizing::new).map_err(|error| Trouble::io(Step::Request, "control socket", &error))?;
     let request = serde_json::from_slice(&body).map_err(|_| Trouble::new(Step::Request, Errno::EBADMSG))?;
     Ok((request, streams))
 }

@@ -112,6 +112,7 @@ async fn load(socket: &Path) -> Result<u32, String> {
     };
     let spec = ServiceSpec {
         mesh: MESH.to_owned(),
+        mesh_id: None,
         service: SERVICE.to_owned(),
         deployment: DEPLOYMENT.to_owned(),
         source: Source::Command { argv: vec![programs::echo().display().to_string()] },
@@ -119,6 +120,7 @@ async fn load(socket: &Path) -> Result<u32, String> {
         runtime: None,
         args: Vec::new(),
         env: BTreeMap::new(),
+        sealed: None,
         limits: Limits::default(),
         policy: Policy::default(),
     };
@@ -126,7 +128,7 @@ async fn load(socket: &Path) -> Result<u32, String> {
     link.send(&Header::Load { cmd: 1, fence, spec: Box::new(spec) }).await?;
     loop {
         match link.next().await?.header {
-            Header::Done { outcome: Outcome::Ok, .. } => {}
+            Header::Done { outcome: Outcome::Ok, .. } | Header::RunnerKey { .. } => {}
             Header::Done { outcome, .. } => return Err(format!("the load was answered with {outcome:?}")),
             Header::Report(report) => {
                 let running = report.services.iter().find(|service| service.state == ServiceState::Running);

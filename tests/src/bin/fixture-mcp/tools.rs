@@ -119,6 +119,24 @@ pub(crate) fn call(name: &str, arguments: &Value, count_file: Option<&str>, seen
             message: "this request is always refused".to_owned(),
             data: Some(json!({ "reason": "rpcerror", "nested": [1, { "two": 2 }] })),
         },
+        // Not listed: for those who look at what becomes of secrets.
+        "cat" => match text("path") {
+            Some(path) => reported(std::fs::read_to_string(path), |read| read),
+            None => missing("path"),
+        },
+        "tell" => match text("text") {
+            Some(text) => {
+                eprintln!("{text}");
+                Outcome::Text("told".to_owned())
+            }
+            None => missing("text"),
+        },
+        "refuse" => match text("text") {
+            Some(text) => {
+                Outcome::Error { code: -32000, message: text.to_owned(), data: Some(json!({ "said": text })) }
+            }
+            None => missing("text"),
+        },
         "crash" => Outcome::Crash,
         "orphan" => match text("token") {
             Some(token) => reported(orphan::leave(token), |()| format!("left {token}")),
