@@ -10,4 +10,5 @@ mod mail;
 mod metrics;
 mod store;
 mod tree;
+mod vault;
 mod wire;

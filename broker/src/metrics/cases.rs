@@ -79,6 +79,12 @@ cases! {
         FileBytesPerMesh = "file_bytes_per_mesh",
         /// A member's half of them.
         FileBytesPerMember = "file_bytes_per_member",
+        /// Entries of a member's vault.
+        VaultEntries = "vault_entries",
+        /// Bytes of an entry's value.
+        VaultEntryBytes = "vault_entry_bytes",
+        /// Bytes of the values that one answer brings.
+        VaultAnswerBytes = "vault_answer_bytes",
         /// Uploads at a time, of all and of a member.
         Uploads = "uploads",
         /// Time of an upload.

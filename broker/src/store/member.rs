@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::column::{MemberId, MeshId, ParseColumnError, UtcMs, storable, text_column};
 use super::error::StoreError;
 use super::pool::Store;
-use super::schema::{member, mesh};
+use super::schema::{member, mesh, vault_entry};
 
 /// What a member may do in its mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, AsExpression, FromSqlRow)]
@@ -253,7 +253,7 @@ impl Store {
         })
     }
 
-    /// Removes a member. Says whether it was one until now. A signed `removal` is kept with its serial, also of one
+    /// Removes a member, and its vault with it. Says whether it was one until now. A signed `removal` is kept with its serial, also of one
     /// that was removed without; an unsigned one has no serial to keep.
     ///
     /// # Errors
@@ -287,6 +287,9 @@ impl Store {
                 ))
                 .execute(conn)
                 .await?;
+            let vault =
+                vault_entry::table.filter(vault_entry::mesh_id.eq(&mesh)).filter(vault_entry::member_id.eq(&id));
+            diesel::delete(vault).execute(conn).await?;
             Ok(row.removed_at.is_none())
         })
     }

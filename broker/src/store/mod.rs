@@ -23,7 +23,7 @@
 //! | `postgres` | the same on a server, and the lease |
 //! | `keeper` | the node that shows how the store is |
 //! | `column` | identifiers, times and JSON as they are stored |
-//! | `meta` `mesh` `member` `group` `invite` `session` `service` `deployment` `file` `event` `replay` | a noun each |
+//! | `meta` `mesh` `member` `group` `invite` `session` `service` `deployment` `file` `vault_entry` `event` `replay` | a noun each |
 //! | `switch` | which of its deployments a service runs, and where |
 //! | `batch` | presence and messages, written many at a time |
 //! | `message` `mailbox` `expiry` `number` | what was accepted, what waits, what time does to it, its order |
@@ -57,6 +57,7 @@ mod service;
 mod session;
 mod sqlite;
 mod switch;
+mod vault_entry;
 
 pub use batch::{Entry, Hello, HelloVerdict, MAX_BATCH_ENTRIES, Verdict};
 pub use column::{
@@ -82,3 +83,4 @@ pub use replay::{HELLO_WINDOW_MS, Sighting};
 pub use service::{Desired, Service, ServiceWithDeployments};
 pub use session::{Session, SessionKind};
 pub use switch::{Comeback, StoredTrial};
+pub use vault_entry::{EntryHead, MAX_VAULT_ENTRIES_PER_MEMBER, StoredEntry, VAULT_ENTRIES_LIMIT};

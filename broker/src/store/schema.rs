@@ -7,6 +7,7 @@ diesel::table! {
         epoch -> BigInt,
         key_check -> Nullable<Text>,
         created_at -> BigInt,
+        key_version -> BigInt,
     }
 }
 
@@ -19,6 +20,7 @@ diesel::table! {
         created_at -> BigInt,
         require_proofs -> Bool,
         message_ttl_ms -> BigInt,
+        plain_env -> Bool,
     }
 }
 
@@ -176,6 +178,22 @@ diesel::table! {
 }
 
 diesel::allow_tables_to_appear_in_same_query!(file, deployment);
+
+diesel::table! {
+    vault_entry (mesh_id, member_id, key) {
+        mesh_id -> Text,
+        member_id -> Text,
+        key -> Text,
+        entry_type -> Text,
+        mount_path -> Nullable<Text>,
+        description -> Nullable<Text>,
+        version -> BigInt,
+        least -> BigInt,
+        sealed -> Text,
+        bytes -> BigInt,
+        updated_at -> BigInt,
+    }
+}
 
 diesel::table! {
     service_event (seq) {

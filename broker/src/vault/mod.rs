@@ -11,7 +11,9 @@
 //! the first secret is needed.
 
 mod key;
+pub mod place;
 mod seal;
 
 pub use key::{AtRestKey, KEY_HEX_DIGITS, KeyError, VaultError, open};
+pub use place::EntryPlace;
 pub use seal::{AtRest, Context, UnsealError};

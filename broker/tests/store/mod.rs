@@ -40,6 +40,7 @@ mod services;
 mod statements;
 mod tls;
 mod upgrade;
+mod vault_entries;
 
 use broker::config::DatabaseUrl;
 use broker::store::first_start::{self, Born, DirState, FirstOwner};

@@ -226,7 +226,7 @@ async fn both_backends_and_the_query_builder_agree() {
 }
 
 /// Rows that a CHECK must refuse, one for each column that has one.
-const REFUSED: [(&str, &str, &str); 9] = [
+const REFUSED: [(&str, &str, &str); 12] = [
     ("meta", "singleton", "INSERT INTO meta (singleton, store_id, epoch, created_at) VALUES (2, 's', 0, 0)"),
     ("meta", "epoch", "UPDATE meta SET epoch = -1"),
     ("member", "role", "UPDATE member SET role = 'boss'"),
@@ -265,6 +265,24 @@ const REFUSED: [(&str, &str, &str); 9] = [
         "bytes",
         "INSERT INTO file (id, mesh_id, member_id, name, sha256, bytes, tags, persistent, created_at) \
          SELECT 'f', mesh_id, id, 'n', '', -1, '[]', FALSE, 0 FROM member",
+    ),
+    (
+        "vault_entry",
+        "entry_type",
+        "INSERT INTO vault_entry (mesh_id, member_id, key, entry_type, version, least, sealed, bytes, updated_at) \
+         SELECT mesh_id, id, 'k', 'word', 0, 0, '', 0, 0 FROM member",
+    ),
+    (
+        "vault_entry",
+        "version",
+        "INSERT INTO vault_entry (mesh_id, member_id, key, entry_type, version, least, sealed, bytes, updated_at) \
+         SELECT mesh_id, id, 'k', 'env', -1, 0, '', 0, 0 FROM member",
+    ),
+    (
+        "vault_entry",
+        "bytes",
+        "INSERT INTO vault_entry (mesh_id, member_id, key, entry_type, version, least, sealed, bytes, updated_at) \
+         SELECT mesh_id, id, 'k', 'env', 0, 0, '', -1, 0 FROM member",
     ),
 ];
 

@@ -9,6 +9,7 @@ use super::mail::{ClientAck, MessageStatus, ReadInbox, Send};
 use super::members::{GroupSet, InviteCreate, InviteRevoke, MemberRemove, MemberSet, MeshSet};
 use super::messages::messages;
 use super::presence::{Changed, GroupName, Profile, Stats, Status, Summary, Visible};
+use super::vault::{VaultEntry, VaultKey, VaultKeys};
 use super::{
     DEFAULT_EVENTS, DEFAULT_LOG_LINES, DeployConfig, MAX_EVENTS, MAX_LOG_LINES, McpSealed, McpUpdate, Scope,
     null_is_default,
@@ -113,6 +114,14 @@ messages! {
         ListFiles = "list_files",
         /// A file goes.
         DeleteFile(FileId) = "delete_file",
+        /// A sealed value for the member's vault.
+        VaultSet(Box<VaultEntry>) = "vault_set",
+        /// What the member's vault has.
+        VaultList = "vault_list",
+        /// Sealed values of it.
+        VaultGet(VaultKeys) = "vault_get",
+        /// One of them goes.
+        VaultDelete(VaultKey) = "vault_delete",
     }
 }
 

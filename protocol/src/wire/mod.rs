@@ -56,7 +56,9 @@ pub use service::{
     CatalogEntry, DeployConfig, McpSealed, McpSealedResult, McpUpdate, RunnerKey, RunnerKeysResult, Runtime, Scope,
     SealedService, ServiceEntry,
 };
-pub use vault::{EntryType, VaultEntry};
+pub use vault::{
+    EntryType, VaultAck, VaultAction, VaultEntry, VaultGetResult, VaultKey, VaultKeys, VaultListResult, VaultListing,
+};
 
 /// Deepest nesting of a frame that is read.
 pub const MAX_DEPTH: usize = 64;

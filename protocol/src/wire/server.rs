@@ -10,6 +10,7 @@ use super::mail::{Ack, InboxResult, MessageStatusResult, Push};
 use super::members::{GroupResult, InviteListResult, InviteResult, MemberResult, MembersList, MeshSetResult};
 use super::messages::messages;
 use super::presence::{MeshInfoResult, PeersList};
+use super::vault::{VaultAck, VaultGetResult, VaultListResult};
 use super::{
     CatalogEntry, ErrorCode, Group, McpSealedResult, RunnerKeysResult, Scope, ServerName, ServiceEntry, null_is_default,
 };
@@ -82,6 +83,12 @@ messages! {
         FileUrl(FileUrl) = "file_url",
         /// Answers `list_files`.
         FileList(FileList) = "file_list",
+        /// Answers `vault_set` and `vault_delete`.
+        VaultAck(VaultAck) = "vault_ack",
+        /// Answers `vault_list`.
+        VaultListResult(VaultListResult) = "vault_list_result",
+        /// Answers `vault_get`.
+        VaultGetResult(VaultGetResult) = "vault_get_result",
     }
 }
 

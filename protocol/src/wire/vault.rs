@@ -57,3 +57,72 @@ pub struct VaultEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sig: Option<Signature>,
 }
+
+/// `vault_get`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultKeys {
+    /// The entries that are wanted.
+    pub keys: Vec<String>,
+}
+
+/// `vault_delete`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultKey {
+    /// The entry.
+    pub key: String,
+}
+
+/// `vault_ack`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultAck {
+    /// The entry.
+    pub key: String,
+    /// What became of it.
+    pub action: VaultAction,
+}
+
+/// What became of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VaultAction {
+    /// It is there now.
+    Stored,
+    /// It is gone.
+    Deleted,
+    /// There was none.
+    NotFound,
+}
+
+/// `vault_list_result`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultListResult {
+    /// The member's own, by key.
+    pub entries: Vec<VaultListing>,
+}
+
+/// An entry without what is sealed in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultListing {
+    /// Its name.
+    pub key: String,
+    /// What it becomes.
+    pub entry_type: EntryType,
+    /// Of a file: where a process finds it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_path: Option<String>,
+    /// In the member's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// ISO 8601.
+    pub updated_at: String,
+    /// Of a signed one, as the broker says (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+}
+
+/// `vault_get_result`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VaultGetResult {
+    /// Those of the wanted ones that are there, in the order they were asked for.
+    pub entries: Vec<VaultEntry>,
+}

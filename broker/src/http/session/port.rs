@@ -21,7 +21,9 @@ use super::outlet::{Out, PortOutlet};
 use crate::http::Http;
 use crate::mesh::actor::{Acked, Enter, Fresh, Leave, Ponged};
 use crate::mesh::admission::{self, Admitted, Refusal};
-use crate::mesh::peer::{self, Administer, Ask, FileRequest, Outlet, PeerActor, Presence, Seated, Wanted, reply};
+use crate::mesh::peer::{
+    self, Administer, Ask, FileRequest, Outlet, PeerActor, Presence, Seated, VaultRequest, Wanted, reply,
+};
 use crate::mesh::roster::{Restored, Say};
 use crate::mesh::service::Change;
 use crate::mesh::{MeshContext, scope::Verb};
@@ -346,6 +348,10 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::GetFile(file) => Some(Wanted::Files(FileRequest::Get(file.file_id))),
         ClientMessage::ListFiles => Some(Wanted::Files(FileRequest::List)),
         ClientMessage::DeleteFile(file) => Some(Wanted::Files(FileRequest::Delete(file.file_id))),
+        ClientMessage::VaultSet(entry) => Some(Wanted::Vault(VaultRequest::Set(entry))),
+        ClientMessage::VaultList => Some(Wanted::Vault(VaultRequest::List)),
+        ClientMessage::VaultGet(wanted) => Some(Wanted::Vault(VaultRequest::Get(wanted.keys))),
+        ClientMessage::VaultDelete(wanted) => Some(Wanted::Vault(VaultRequest::Delete(wanted.key))),
         ClientMessage::ListMembers => Some(Wanted::ListMembers),
         ClientMessage::MemberSet(set) => administer(Administer::SetMember(set)),
         ClientMessage::MemberRemove(remove) => administer(Administer::RemoveMember(remove)),

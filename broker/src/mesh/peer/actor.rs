@@ -14,6 +14,7 @@ use protocol::wire::{
 use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::files::{self, FileRequest};
+use super::vault::{self, VaultRequest};
 use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply, runners, sealed};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
@@ -129,6 +130,8 @@ pub enum Wanted {
     Info,
     /// Something about files.
     Files(FileRequest),
+    /// Something about its own vault.
+    Vault(VaultRequest),
     /// Who belongs to the mesh.
     ListMembers,
     /// What admins change.
@@ -470,6 +473,10 @@ impl Handler<Ask> for PeerActor {
             Wanted::Files(wanted) => {
                 let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
                 self.answer(async move { files::answer(&mesh, &presence, wanted, req_id.as_deref()).await }, ctx);
+            }
+            Wanted::Vault(wanted) => {
+                let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
+                self.answer(async move { vault::answer(&mesh, &presence, wanted, req_id.as_deref()).await }, ctx);
             }
             Wanted::ListMembers => {
                 self.send(ServerMessage::MembersList(admin::members(&self.mesh)), req_id.as_deref());

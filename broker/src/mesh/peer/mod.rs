@@ -15,6 +15,7 @@ pub mod reply;
 mod runners;
 mod sealed;
 mod spec;
+mod vault;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -26,6 +27,7 @@ pub use actor::{Ask, PeerActor, Seated, Wanted};
 pub use admin::Administer;
 pub use files::FileRequest;
 pub use spec::child;
+pub use vault::VaultRequest;
 
 use super::scope::Principal;
 use super::seats::Seat;

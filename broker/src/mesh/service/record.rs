@@ -12,7 +12,7 @@ use super::messages::DeployRequest;
 use super::state::Actual;
 use crate::mesh::MeshContext;
 use crate::store::{Deployment, DeploymentId, Document, FileId, MemberId, NewDeployment, Slot};
-use crate::vault::Context;
+use crate::vault::{Context, place};
 
 /// What a deployment row keeps besides its source: as JSON, since it grows with every release.
 #[derive(Serialize, Deserialize, Default)]
@@ -46,7 +46,7 @@ pub(super) struct Recorded {
 }
 
 fn context<'a>(mesh: &'a MeshContext, deployment: &'a DeploymentId) -> Context<'a> {
-    Context { mesh: mesh.id.as_str(), table: "deployment", key: deployment.as_str(), version: 1 }
+    place::deployment(mesh.id.as_str(), deployment.as_str())
 }
 
 /// Where a new deployment goes.
