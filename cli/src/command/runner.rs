@@ -157,7 +157,7 @@ pub(crate) fn run(context: &Context, args: &RunnerArgs) -> Result<(), CliError> 
 }
 
 async fn list(context: &Context, args: &ListArgs) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let answer = client.request(&wire::ListRunners {}, args.timeout).await;
     client.close().await;
     let answer = answer?;
@@ -176,7 +176,7 @@ async fn list(context: &Context, args: &ListArgs) -> Result<(), CliError> {
 }
 
 async fn forget(context: &Context, args: &ForgetArgs) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let request = wire::ForgetRunner { name: args.name.clone() };
     let answer = client.request(&request, args.timeout).await;
     client.close().await;
