@@ -28,6 +28,9 @@ use config::Config;
 use files::{Files, FilesError};
 use http::{Gauges, Http};
 use mesh::Meshes;
+use mesh::watch::Lookout;
+use mesh::watch::fetch::Fetcher;
+use mesh::watch::guard::Guard;
 use metrics::{Metrics, MetricsError};
 use runners::{RunnerConfig, Runners};
 use store::{DirLock, Founded, OpenError, Role, Store, StoreError, UtcMs};
@@ -129,8 +132,19 @@ async fn live(options: Options) -> Result<(), BrokerError> {
     let _watchdog = registry.watchdog(WatchdogConfig::default()).map_err(BrokerError::Watchdog)?;
     let runners = Runners::new(options.runners.iter().map(|runner| runner.name.clone()), &metrics);
     let max_services = options.config.max_services_per_mesh;
-    let meshes =
-        Meshes::new(store.clone(), Arc::new(at_rest), files, runners.clone(), Arc::clone(&metrics), max_services);
+    let lookout = Lookout {
+        fetcher: Fetcher::new(Guard::new(options.config.watch_allow.clone()), format!("claudemesh/{}", options.build)),
+        min_interval_ms: u64::from(options.config.watch_min_interval_ms),
+    };
+    let meshes = Meshes::new(
+        store.clone(),
+        Arc::new(at_rest),
+        files,
+        runners.clone(),
+        Arc::clone(&metrics),
+        max_services,
+        lookout,
+    );
     let address =
         listener.local_addr().map_err(|source| BrokerError::Listen { address: options.config.listen, source })?;
     let http = web::Data::new(Http {

@@ -11,4 +11,5 @@ mod metrics;
 mod store;
 mod tree;
 mod vault;
+mod watch;
 mod wire;

@@ -38,6 +38,7 @@ pub const NODE_KINDS: &[&str] = &[
     "set",
     "store",
     "supervisor",
+    "watch",
 ];
 /// Every state and condition that a node of ours can show.
 pub const NODE_STATES: &[&str] = &[

@@ -20,11 +20,13 @@ pub(super) enum Setting {
     MaxConnectionsPerMesh,
     MaxMessageBytes,
     MaxServicesPerMesh,
+    WatchAllow,
+    WatchMinIntervalMs,
     BehindProxy,
 }
 
 impl Setting {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Listen,
         Self::DataDir,
         Self::DatabaseUrl,
@@ -35,6 +37,8 @@ impl Setting {
         Self::MaxConnectionsPerMesh,
         Self::MaxMessageBytes,
         Self::MaxServicesPerMesh,
+        Self::WatchAllow,
+        Self::WatchMinIntervalMs,
         Self::BehindProxy,
     ];
 
@@ -51,6 +55,8 @@ impl Setting {
             Self::MaxConnectionsPerMesh => "max_connections_per_mesh",
             Self::MaxMessageBytes => "max_message_bytes",
             Self::MaxServicesPerMesh => "max_services_per_mesh",
+            Self::WatchAllow => "watch_allow",
+            Self::WatchMinIntervalMs => "watch_min_interval_ms",
             Self::BehindProxy => "behind_proxy",
         }
     }
@@ -68,6 +74,8 @@ impl Setting {
             Self::MaxConnectionsPerMesh => Some("MAX_CONNECTIONS_PER_MESH"),
             Self::MaxMessageBytes => Some("MAX_MESSAGE_BYTES"),
             Self::MaxServicesPerMesh => Some("MAX_SERVICES_PER_MESH"),
+            Self::WatchAllow => Some("CLAUDEMESH_WATCH_ALLOW"),
+            Self::WatchMinIntervalMs => Some("CLAUDEMESH_WATCH_MIN_INTERVAL_MS"),
             Self::BehindProxy => None,
         }
     }
@@ -137,7 +145,7 @@ pub(super) fn from_environment(env: &BTreeMap<String, String>) -> Result<Vec<Sai
         let name = key.variable()?;
         let text = env.get(name).filter(|text| !text.is_empty())?;
         let values = match key {
-            Setting::RunnerUrls => text.split(',').map(|url| url.trim().to_owned()).collect(),
+            Setting::RunnerUrls | Setting::WatchAllow => text.split(',').map(|url| url.trim().to_owned()).collect(),
             _ => vec![text.clone()],
         };
         Some(Said { key, values, origin: Origin::Environment(name.to_owned()) })

@@ -17,6 +17,8 @@
 //! | `max_connections_per_mesh` | `MAX_CONNECTIONS_PER_MESH` | | 2000 |
 //! | `max_message_bytes` | `MAX_MESSAGE_BYTES` | | 1 MiB |
 //! | `max_services_per_mesh` | `MAX_SERVICES_PER_MESH` | | 20 |
+//! | `watch_allow` | `CLAUDEMESH_WATCH_ALLOW` (comma between) | | none |
+//! | `watch_min_interval_ms` | `CLAUDEMESH_WATCH_MIN_INTERVAL_MS` | | 5000 |
 //! | `behind_proxy` | | `--behind-proxy` | false |
 //!
 //! Secrets have no flag: flags are visible to every user of the machine. `--database-url` is there for addresses
@@ -28,6 +30,7 @@
 mod database_url;
 mod error;
 mod layer;
+mod range;
 mod runner_url;
 mod secret_file;
 mod settings;
@@ -35,9 +38,10 @@ mod settings;
 pub use database_url::{DatabaseTls, DatabaseUrl, DatabaseUrlError};
 pub use error::{ConfigError, Origin};
 pub use layer::Overrides;
+pub use range::{Range, RangeError};
 pub use runner_url::{RunnerUrl, RunnerUrlError};
 pub use secret_file::{MAX_SECRET_FILE_BYTES, SecretFileError, read_secret_file, secret_file};
-pub use settings::{Config, MAX_SERVICES_PER_MESH};
+pub use settings::{Config, MAX_SERVICES_PER_MESH, WATCH_MIN_INTERVAL_MS};
 
 use std::collections::BTreeMap;
 

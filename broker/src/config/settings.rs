@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::database_url::{DatabaseUrl, DatabaseUrlError};
 use super::error::{ConfigError, Origin};
 use super::layer::{Overrides, Said, Setting, from_environment, from_file};
+use super::range::{Range, RangeError};
 use super::runner_url::RunnerUrl;
 use super::secret_file::{SecretFileError, secret_file};
 use super::{OPERATOR_TOKEN_FILE, RUNNER_TOKEN_FILE};
@@ -25,11 +26,18 @@ const MAX_MESSAGE_BYTES: u32 = 1024 * 1024;
 /// Services a mesh may have, unless the operator says otherwise.
 pub const MAX_SERVICES_PER_MESH: u32 = 20;
 
+/// The shortest interval of a watch, unless the operator says otherwise.
+pub const WATCH_MIN_INTERVAL_MS: u32 = 5_000;
+
 /// What the numbers may be: below, nothing works; above, a process cannot hold it.
 const CONNECTIONS_RANGE: (u32, u32) = (1, 100_000);
 const MESSAGE_BYTES_RANGE: (u32, u32) = (1_024, 64 * 1024 * 1024);
 const SERVICES_RANGE: (u32, u32) = (1, 1_000);
+/// The shortest interval of a watch may be shorter in tests only: other people's servers are looked at.
+const WATCH_INTERVAL_RANGE: (u32, u32) = (20, 86_400_000);
 const MAX_RUNNERS: usize = 64;
+/// Ranges of addresses that the operator may allow to watches.
+const MAX_WATCH_RANGES: usize = 256;
 const TOKEN_CHARS: (usize, usize) = (MIN_TOKEN_BYTES, 512);
 const ENCRYPTION_KEY_DIGITS: usize = 64;
 /// Random bytes in a generated token.
@@ -58,6 +66,10 @@ pub struct Config {
     pub max_message_bytes: u32,
     /// Services a mesh may have.
     pub max_services_per_mesh: u32,
+    /// Addresses that watches may reach although they are not of the public internet.
+    pub watch_allow: Vec<Range>,
+    /// The shortest interval of a watch.
+    pub watch_min_interval_ms: u32,
     /// A proxy ends TLS in front of the broker.
     pub behind_proxy: bool,
 }
@@ -133,6 +145,11 @@ impl Config {
             Setting::MaxConnectionsPerMesh => self.max_connections_per_mesh.to_string(),
             Setting::MaxMessageBytes => self.max_message_bytes.to_string(),
             Setting::MaxServicesPerMesh => self.max_services_per_mesh.to_string(),
+            Setting::WatchAllow => {
+                let ranges: Vec<String> = self.watch_allow.iter().map(quoted).collect();
+                format!("[{}]", ranges.join(", "))
+            }
+            Setting::WatchMinIntervalMs => self.watch_min_interval_ms.to_string(),
             Setting::BehindProxy => self.behind_proxy.to_string(),
         }
     }
@@ -151,6 +168,8 @@ impl Config {
             max_connections_per_mesh: MAX_CONNECTIONS_PER_MESH,
             max_message_bytes: MAX_MESSAGE_BYTES,
             max_services_per_mesh: MAX_SERVICES_PER_MESH,
+            watch_allow: Vec::new(),
+            watch_min_interval_ms: WATCH_MIN_INTERVAL_MS,
             behind_proxy: false,
         }
     }
@@ -169,6 +188,8 @@ impl Config {
             }
             Setting::MaxMessageBytes => self.max_message_bytes = number(said, MESSAGE_BYTES_RANGE)?,
             Setting::MaxServicesPerMesh => self.max_services_per_mesh = number(said, SERVICES_RANGE)?,
+            Setting::WatchAllow => self.watch_allow = watch_allow(said)?,
+            Setting::WatchMinIntervalMs => self.watch_min_interval_ms = number(said, WATCH_INTERVAL_RANGE)?,
             Setting::BehindProxy => self.behind_proxy = parsed(said, "takes true or false")?,
         }
         Ok(())
@@ -259,6 +280,14 @@ fn runner_urls(said: &Said) -> Result<Vec<RunnerUrl>, ConfigError> {
         urls.push(url);
     }
     Ok(urls)
+}
+
+fn watch_allow(said: &Said) -> Result<Vec<Range>, ConfigError> {
+    if said.values.len() > MAX_WATCH_RANGES {
+        return Err(invalid(said, format!("takes at most {MAX_WATCH_RANGES} ranges of addresses")));
+    }
+    let range = |text: &String| text.parse().map_err(|error: RangeError| invalid(said, error.to_string()));
+    said.values.iter().map(range).collect()
 }
 
 fn token(said: &Said) -> Result<SecretString, ConfigError> {

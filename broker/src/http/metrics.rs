@@ -29,6 +29,8 @@ pub struct Gauges {
     store_pending: Gauge,
     services: Vec<(ServiceState, Gauge)>,
     links: Vec<LinkGauges>,
+    watches: Gauge,
+    looks: Gauge,
     nodes: Nodes,
     endings: Endings,
 }
@@ -74,6 +76,8 @@ impl Gauges {
             store_pending: plain(&family::STORE_OPERATIONS_PENDING),
             services: ServiceState::ALL.map(of_state).to_vec(),
             links: runners.all().map(of_link).collect(),
+            watches: plain(&family::WATCHES),
+            looks: plain(&family::WATCH_LOOKS_UNDER_WAY),
             nodes: Nodes::new(family::NODES, None),
             endings: Endings { restarts: family::NODE_RESTARTS, exits: family::NODE_EXITS },
         }
@@ -98,6 +102,8 @@ impl Gauges {
     fn read_meshes(&self, http: &Http) {
         let meshes = http.meshes.all();
         self.sessions.set(number(meshes.iter().map(|mesh| mesh.peers.ids().len()).sum()));
+        self.watches.set(number(meshes.iter().map(|mesh| mesh.watches.len()).sum()));
+        self.looks.set(number(http.meshes.lookout().fetcher.turns.under_way()));
         for (at, gauge) in self.mail.iter().enumerate() {
             let of = |figures: [u64; 4]| figures.get(at).copied().unwrap_or_default();
             let all: u64 = meshes.iter().map(|mesh| of(mesh.figures.read())).sum();

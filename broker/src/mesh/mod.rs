@@ -1,7 +1,8 @@
 //! Meshes: who is in them, what they share.
 //!
 //! Owns one subtree per mesh: `scribe` (writes what happens, many entries a commit), `mesh` (presence, mail), `journal`
-//! (what happened to its services), `hosted` (servers that peers run themselves), `peers` (one actor per connection) and `services` (one actor per deployed service).
+//! (what happened to its services), `hosted` (servers that peers run themselves), `peers` (one actor per connection), `services`
+//! (one actor per deployed service) and `watches` (one per URL that is looked at).
 //! Parent: the root.
 //! A restart of one of them leaves the others alone; a restart of the whole mesh closes its sockets and
 //! reads everything else back from the store and from the runners' reports.
@@ -21,6 +22,7 @@ pub mod scribe;
 pub mod seats;
 pub mod service;
 mod spec;
+pub mod watch;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,6 +47,7 @@ use pace::Pace;
 use scribe::Scribe;
 use seats::Seats;
 use service::Look;
+use watch::{Lookout, Watches};
 
 /// Longest wait for a mesh at the broker's start; longer than for its services. One that is not up by then does not hold
 /// the others up.
@@ -88,6 +91,10 @@ pub struct MeshContext {
     pub hosted: Arc<Hosted>,
     /// How often its members deploy.
     pub pace: Pace,
+    /// The addresses that are looked at for its members.
+    pub watches: Watches,
+    /// What all watches share.
+    pub lookout: Lookout,
     /// Services a mesh may have.
     pub max_services: u32,
 }
@@ -130,6 +137,7 @@ struct Inner {
     runners: Runners,
     metrics: Arc<Metrics>,
     max_services: u32,
+    lookout: Lookout,
     set: Dynamic,
     by_id: RwLock<HashMap<MeshId, Arc<MeshContext>>>,
     loaded: AtomicBool,
@@ -145,6 +153,7 @@ impl Meshes {
         runners: Runners,
         metrics: Arc<Metrics>,
         max_services: u32,
+        lookout: Lookout,
     ) -> Self {
         let inner = Arc::new_cyclic(|weak: &Weak<Inner>| {
             let seeded = weak.clone();
@@ -164,6 +173,7 @@ impl Meshes {
                 runners: runners.clone(),
                 metrics,
                 max_services,
+                lookout,
                 set,
                 by_id: RwLock::default(),
                 loaded: AtomicBool::new(false),
@@ -190,6 +200,12 @@ impl Meshes {
     #[must_use]
     pub fn files(&self) -> &Files {
         &self.inner.files
+    }
+
+    /// What all watches share.
+    #[must_use]
+    pub fn lookout(&self) -> &Lookout {
+        &self.inner.lookout
     }
 
     /// What is counted.
@@ -230,6 +246,8 @@ impl Meshes {
     fn enter(&self, mesh: Mesh) -> Arc<MeshContext> {
         let context = Arc::new_cyclic(|weak| MeshContext {
             services: Services::new(weak.clone(), self.inner.metrics.limits.clone()),
+            watches: Watches::new(weak.clone()),
+            lookout: self.inner.lookout.clone(),
             id: mesh.id.clone(),
             slug: mesh.slug,
             store: self.inner.store.clone(),

@@ -31,7 +31,8 @@ pub(super) fn child(mesh: &Arc<MeshContext>) -> Child {
         .child(journal(mesh))
         .child(hosted(mesh))
         .child(Child::dynamic(set("peers"), &mesh.peers))
-        .child(Child::dynamic(set("services"), mesh.services.set()));
+        .child(Child::dynamic(set("services"), mesh.services.set()))
+        .child(Child::dynamic(set("watches"), mesh.watches.set()));
     Child::supervisor(spec, parts)
 }
 

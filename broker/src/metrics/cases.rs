@@ -101,6 +101,10 @@ cases! {
         StoreWaitingTime = "store_waiting_time",
         /// Requests for the tree that wait for a change.
         TreeWaiters = "tree_waiters",
+        /// Watches of a member.
+        WatchesPerMember = "watches_per_member",
+        /// Looks of watches at once, of all, at one host and of one member.
+        WatchLooks = "watch_looks",
     }
 }
 
@@ -319,5 +323,19 @@ cases! {
         Busy = "busy",
         /// The database failed, or lost it.
         Failed = "failed",
+    }
+}
+
+cases! {
+    /// What a watch's look came to.
+    pub enum LookEnd {
+        /// A value.
+        Seen = "seen",
+        /// What the look before saw, says the server.
+        Unchanged = "unchanged",
+        /// None.
+        Failed = "failed",
+        /// It was left out: no turn in time.
+        Skipped = "skipped",
     }
 }

@@ -44,6 +44,12 @@ pub const ALL: &[Family] = &[
     STORE_OPERATIONS_PENDING,
     SERVICES,
     DEPLOYS,
+    WATCHES,
+    WATCH_LOOKS,
+    WATCH_LOOK_DURATION,
+    WATCH_LOOK_LATENESS,
+    WATCH_LOOKS_UNDER_WAY,
+    WATCH_WORDS,
     LIMIT_REFUSED,
 ];
 
@@ -88,4 +94,10 @@ meter::families! { "claudemesh_broker_",
     STORE_OPERATIONS_PENDING = Kind::Gauge, "store_operations_pending", [], "Operations that run or wait.";
     SERVICES = Kind::Gauge, "services", ["state"], "Services of all meshes, as they are shown to members.";
     DEPLOYS = Kind::Counter, "deploys_total", ["outcome"], "Deploys that ended.";
+    WATCHES = Kind::Gauge, "watches", [], "Watches of all meshes.";
+    WATCH_LOOKS = Kind::Counter, "watch_looks_total", ["outcome"], "Looks of watches that ended.";
+    WATCH_LOOK_DURATION = SECONDS, "watch_look_duration_seconds", [], "From a look's turn to its end.";
+    WATCH_LOOK_LATENESS = SECONDS, "watch_look_lateness_seconds", [], "From the moment a look was due to its beginning.";
+    WATCH_LOOKS_UNDER_WAY = Kind::Gauge, "watch_looks_under_way", [], "Looks of watches that are under way.";
+    WATCH_WORDS = Kind::Counter, "watch_words_total", [], "Messages of watches for their owners that were stored.";
 }

@@ -8,12 +8,12 @@
 mod cases;
 pub mod family;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use meter::{Counter, Counters, Exposition, Histogram};
 use protocol::link::ReplyOutcome;
 
-pub use cases::{CallEnd, DeployEnd, HelloEnd, Limit, MailEnd, SendEnd, StoreEnd};
+pub use cases::{CallEnd, DeployEnd, HelloEnd, Limit, LookEnd, MailEnd, SendEnd, StoreEnd};
 
 /// Every handle of one broker.
 pub struct Metrics {
@@ -35,6 +35,8 @@ pub struct Metrics {
     pub deliveries: Counters<MailEnd>,
     /// How deploys ended.
     pub deploys: Counters<DeployEnd>,
+    /// Of watches.
+    pub watches: WatchMeter,
     /// What limits refused.
     pub limits: Counters<Limit>,
 }
@@ -82,6 +84,16 @@ pub struct StoreMeter {
     pub limits: Counters<Limit>,
 }
 
+/// What watches do.
+#[derive(Debug, Clone)]
+pub struct WatchMeter {
+    ended: Counters<LookEnd>,
+    duration: Histogram,
+    lateness: Histogram,
+    /// Messages for their owners that were stored.
+    pub words: Counter,
+}
+
 /// The metrics of a broker cannot be set up: a fault of the program.
 #[derive(Debug, thiserror::Error)]
 #[error("the metrics cannot be set up: {0}")]
@@ -119,6 +131,12 @@ impl Metrics {
             pushes: plain(&family::PUSHES),
             deliveries: Counters::new(&exposition, &family::DELIVERIES),
             deploys: Counters::new(&exposition, &family::DEPLOYS),
+            watches: WatchMeter {
+                ended: Counters::new(&exposition, &family::WATCH_LOOKS),
+                duration: exposition.histogram(&family::WATCH_LOOK_DURATION, &[]),
+                lateness: exposition.histogram(&family::WATCH_LOOK_LATENESS, &[]),
+                words: plain(&family::WATCH_WORDS),
+            },
             limits,
             exposition,
         })
@@ -200,6 +218,21 @@ impl StoreMeter {
     pub fn ended(&self, end: StoreEnd, began: Instant) {
         self.ended.count(end);
         self.duration.record(began.elapsed());
+    }
+}
+
+impl WatchMeter {
+    /// A look that was due so many ms ago begins.
+    pub fn began(&self, late_ms: i64) {
+        self.lateness.record(Duration::from_millis(u64::try_from(late_ms).unwrap_or_default()));
+    }
+
+    /// A look ended; it began then, if it did.
+    pub fn ended(&self, end: LookEnd, began: Option<Instant>) {
+        self.ended.count(end);
+        if let Some(began) = began {
+            self.duration.record(began.elapsed());
+        }
     }
 }
 

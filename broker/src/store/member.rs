@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::column::{MemberId, MeshId, ParseColumnError, UtcMs, storable, text_column};
 use super::error::StoreError;
 use super::pool::Store;
-use super::schema::{member, mesh, vault_entry};
+use super::schema::{member, mesh, vault_entry, watch};
 
 /// What a member may do in its mesh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, AsExpression, FromSqlRow)]
@@ -290,6 +290,9 @@ impl Store {
             let vault =
                 vault_entry::table.filter(vault_entry::mesh_id.eq(&mesh)).filter(vault_entry::member_id.eq(&id));
             diesel::delete(vault).execute(conn).await?;
+            // Its watches end with it.
+            let own = watch::table.filter(watch::mesh_id.eq(&mesh)).filter(watch::member_id.eq(&id));
+            diesel::delete(own).execute(conn).await?;
             Ok(row.removed_at.is_none())
         })
     }

@@ -58,6 +58,7 @@ mod session;
 mod sqlite;
 mod switch;
 mod vault_entry;
+mod watch;
 
 pub use batch::{Entry, Hello, HelloVerdict, MAX_BATCH_ENTRIES, Verdict};
 pub use column::{
@@ -84,3 +85,4 @@ pub use service::{Desired, Service, ServiceWithDeployments};
 pub use session::{Session, SessionKind};
 pub use switch::{Comeback, StoredTrial};
 pub use vault_entry::{EntryHead, MAX_VAULT_ENTRIES_PER_MEMBER, StoredEntry, VAULT_ENTRIES_LIMIT};
+pub use watch::{MAX_WATCH_CHANGES, MAX_WATCHES_PER_MEMBER, Watch, WatchChange, WatchCommit};

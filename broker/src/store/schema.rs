@@ -196,6 +196,42 @@ diesel::table! {
 }
 
 diesel::table! {
+    watch (mesh_id, id) {
+        mesh_id -> Text,
+        id -> Text,
+        member_id -> Text,
+        url -> Text,
+        mode -> Text,
+        extract -> Nullable<Text>,
+        interval_ms -> BigInt,
+        notify -> Text,
+        headers_sealed -> Nullable<Text>,
+        label -> Nullable<Text>,
+        priority -> SmallInt,
+        fail_after -> Integer,
+        settle -> Integer,
+        version -> BigInt,
+        value -> Nullable<Text>,
+        hash -> Nullable<Text>,
+        failing -> Bool,
+        created_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    watch_change (mesh_id, watch_id, number) {
+        mesh_id -> Text,
+        watch_id -> Text,
+        number -> BigInt,
+        kind -> Text,
+        old_value -> Nullable<Text>,
+        new_value -> Nullable<Text>,
+        message_id -> Nullable<Text>,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
     service_event (seq) {
         seq -> BigInt,
         id -> Text,

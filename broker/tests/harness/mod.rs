@@ -76,6 +76,8 @@ pub(crate) struct Setup {
     pub(crate) max_message_bytes: u32,
     pub(crate) max_services: u32,
     pub(crate) max_connections: u32,
+    /// Addresses that watches may reach.
+    pub(crate) watch_allow: Vec<String>,
     /// Members besides those that every mesh of a test has: name, and the byte of the key's seed.
     pub(crate) more: Vec<(String, u8)>,
 }
@@ -125,6 +127,7 @@ impl Broker {
             max_message_bytes: 1024 * 1024,
             max_services: 20,
             max_connections: 2_000,
+            watch_allow: vec!["127.0.0.1".to_owned()],
             more: Vec::new(),
         };
         adjust(&mut setup);
@@ -259,6 +262,8 @@ fn config(setup: &Setup) -> Config {
         max_connections_per_mesh: setup.max_connections,
         max_message_bytes: setup.max_message_bytes,
         max_services_per_mesh: setup.max_services,
+        watch_allow: setup.watch_allow.iter().map(|range| range.parse().unwrap()).collect(),
+        watch_min_interval_ms: 50,
         behind_proxy: false,
     }
 }

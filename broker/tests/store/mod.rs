@@ -41,6 +41,7 @@ mod statements;
 mod tls;
 mod upgrade;
 mod vault_entries;
+mod watches;
 
 use broker::config::DatabaseUrl;
 use broker::store::first_start::{self, Born, DirState, FirstOwner};

@@ -226,7 +226,7 @@ async fn both_backends_and_the_query_builder_agree() {
 }
 
 /// Rows that a CHECK must refuse, one for each column that has one.
-const REFUSED: [(&str, &str, &str); 12] = [
+const REFUSED: [(&str, &str, &str); 13] = [
     ("meta", "singleton", "INSERT INTO meta (singleton, store_id, epoch, created_at) VALUES (2, 's', 0, 0)"),
     ("meta", "epoch", "UPDATE meta SET epoch = -1"),
     ("member", "role", "UPDATE member SET role = 'boss'"),
@@ -283,6 +283,12 @@ const REFUSED: [(&str, &str, &str); 12] = [
         "bytes",
         "INSERT INTO vault_entry (mesh_id, member_id, key, entry_type, version, least, sealed, bytes, updated_at) \
          SELECT mesh_id, id, 'k', 'env', 0, 0, '', -1, 0 FROM member",
+    ),
+    (
+        "watch",
+        "interval_ms",
+        "INSERT INTO watch (mesh_id, id, member_id, url, mode, interval_ms, notify, priority, fail_after, settle, version, \
+         failing, created_at) SELECT mesh_id, 'w', id, '', '', 0, '', 1, 1, 1, 0, FALSE, 0 FROM member",
     ),
 ];
 

@@ -33,6 +33,7 @@ async fn a_database_of_the_first_schema_keeps_what_is_in_it(backend: Backend) {
     fixture.store.close().await.unwrap();
     fixture.place.downgrade("0007_moves");
     fixture.place.downgrade("0006_delivery_range");
+    fixture.place.downgrade("0005_watches");
     fixture.place.downgrade("0004_vault");
     fixture.place.downgrade("0003_files");
     fixture.place.downgrade("0002_messages");

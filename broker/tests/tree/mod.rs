@@ -9,6 +9,9 @@ use actix_web::web;
 use broker::files::Files;
 use broker::http::{Gauges, Http};
 use broker::mesh::Meshes;
+use broker::mesh::watch::Lookout;
+use broker::mesh::watch::fetch::Fetcher;
+use broker::mesh::watch::guard::Guard;
 use broker::metrics::Metrics;
 use broker::runners::Runners;
 use broker::store::Store;
@@ -33,7 +36,10 @@ async fn the_brokers_tree_as_specified() {
     let files = Arc::new(Files::open(lock.dir(), &at_rest).unwrap());
     let metrics = Arc::new(Metrics::new().unwrap());
     let runners = Runners::new(["local".to_owned()], &metrics);
-    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), files, runners.clone(), Arc::clone(&metrics), 20);
+    let fetcher = Fetcher::new(Guard::default(), "test".to_owned());
+    let lookout = Lookout { fetcher, min_interval_ms: 5_000 };
+    let metrics_of = Arc::clone(&metrics);
+    let meshes = Meshes::new(store.clone(), Arc::new(at_rest), files, runners.clone(), metrics_of, 20, lookout);
     let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
     let http = web::Data::new(Http {
         address: listener.local_addr().unwrap(),
@@ -108,6 +114,7 @@ async fn h01_whatever_lives_is_a_node() {
     meshes/default/peers/<presence>  peer  running
     meshes/default/services  set  running
     meshes/default/services/one  service  running
+    meshes/default/watches  set  running
     http  http  running
     drain  drain  running
     ");

@@ -10,6 +10,7 @@ use super::members::{GroupSet, InviteCreate, InviteRevoke, MemberRemove, MemberS
 use super::messages::messages;
 use super::presence::{Changed, GroupName, Profile, Stats, Status, Summary, Visible};
 use super::vault::{VaultEntry, VaultKey, VaultKeys};
+use super::watch::{Watch, WatchHistory, WatchId};
 use super::{
     DEFAULT_EVENTS, DEFAULT_LOG_LINES, DeployConfig, MAX_EVENTS, MAX_LOG_LINES, McpSealed, McpUpdate, Scope,
     null_is_default,
@@ -122,6 +123,16 @@ messages! {
         VaultGet(VaultKeys) = "vault_get",
         /// One of them goes.
         VaultDelete(VaultKey) = "vault_delete",
+        /// Look at an address, and tell when what is there changes.
+        Watch(Box<Watch>) = "watch",
+        /// Do so no more.
+        Unwatch(WatchId) = "unwatch",
+        /// The caller's watches.
+        WatchList = "watch_list",
+        /// What happened to a watch (ours).
+        WatchHistory(WatchHistory) = "watch_history",
+        /// Look once, and keep nothing (ours).
+        WatchTest(Box<Watch>) = "watch_test",
     }
 }
 

@@ -21,6 +21,7 @@ mod scan;
 mod server;
 mod service;
 mod vault;
+mod watch;
 
 use std::borrow::Cow;
 
@@ -58,6 +59,10 @@ pub use service::{
 };
 pub use vault::{
     EntryType, VaultAck, VaultAction, VaultEntry, VaultGetResult, VaultKey, VaultKeys, VaultListResult, VaultListing,
+};
+pub use watch::{
+    Seconds, Watch, WatchAck, WatchChange, WatchEntry, WatchHistory, WatchHistoryResult, WatchId, WatchListResult,
+    WatchMode, WatchTestResult,
 };
 
 /// Deepest nesting of a frame that is read.

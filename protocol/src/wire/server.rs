@@ -11,6 +11,7 @@ use super::members::{GroupResult, InviteListResult, InviteResult, MemberResult, 
 use super::messages::messages;
 use super::presence::{MeshInfoResult, PeersList};
 use super::vault::{VaultAck, VaultGetResult, VaultListResult};
+use super::watch::{WatchAck, WatchHistoryResult, WatchListResult, WatchTestResult};
 use super::{
     CatalogEntry, ErrorCode, Group, McpSealedResult, RunnerKeysResult, Scope, ServerName, ServiceEntry, null_is_default,
 };
@@ -89,6 +90,14 @@ messages! {
         VaultListResult(VaultListResult) = "vault_list_result",
         /// Answers `vault_get`.
         VaultGetResult(VaultGetResult) = "vault_get_result",
+        /// Answers `watch` and `unwatch`.
+        WatchAck(WatchAck) = "watch_ack",
+        /// Answers `watch_list`.
+        WatchListResult(WatchListResult) = "watch_list_result",
+        /// Answers `watch_history` (ours).
+        WatchHistoryResult(WatchHistoryResult) = "watch_history_result",
+        /// Answers `watch_test` (ours).
+        WatchTestResult(WatchTestResult) = "watch_test_result",
     }
 }
 

@@ -19,6 +19,7 @@
 //! | [`load`] | a steady stream of calls, each answer counted |
 //! | [`hostile`] | frames that no client would send |
 //! | [`rng`] | numbers that look random, the same in every run |
+//! | [`site`] | a web server that says what a story wants |
 //! | [`wait`] | conditions with deadlines |
 //! | [`level`] | the isolation that a story forces |
 //! | [`turn`] | which stories run beside others |
@@ -39,6 +40,7 @@ pub mod programs;
 pub mod receiver;
 pub mod rng;
 pub mod session;
+pub mod site;
 pub mod tree;
 pub mod turn;
 pub mod wait;
@@ -55,6 +57,7 @@ pub use processes::{Identity, Table};
 pub use receiver::Receiver;
 pub use rng::Rng;
 pub use session::{Client, Session};
+pub use site::{Asked, Page, Site};
 pub use tree::{Node, Tree};
 pub use wait::wait_until;
 

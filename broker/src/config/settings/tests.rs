@@ -40,6 +40,8 @@ fn nothing_said_gives_the_defaults() {
          max_connections_per_mesh = 2000\n\
          max_message_bytes = 1048576\n\
          max_services_per_mesh = 20\n\
+         watch_allow = []\n\
+         watch_min_interval_ms = 5000\n\
          behind_proxy = false\n"
     );
 }
@@ -104,6 +106,8 @@ fn a_value_that_is_not_taken_names_its_setting_and_where_it_was_said() {
         ("MAX_SERVICES_PER_MESH", "0", "max_services_per_mesh"),
         ("MAX_MESSAGE_BYTES", "1e6", "max_message_bytes"),
         ("MAX_CONNECTIONS_PER_MESH", "-1", "max_connections_per_mesh"),
+        ("CLAUDEMESH_WATCH_ALLOW", "10.0.0.0/8,localhost", "watch_allow"),
+        ("CLAUDEMESH_WATCH_MIN_INTERVAL_MS", "0", "watch_min_interval_ms"),
     ] {
         match from_env(&[(name, value)]).unwrap_err() {
             ConfigError::Invalid { key: named, origin, .. } => {

@@ -22,7 +22,7 @@ use crate::http::Http;
 use crate::mesh::actor::{Acked, Enter, Fresh, Leave, Ponged};
 use crate::mesh::admission::{self, Admitted, Refusal};
 use crate::mesh::peer::{
-    self, Administer, Ask, FileRequest, Outlet, PeerActor, Presence, Seated, VaultRequest, Wanted, reply,
+    self, Administer, Ask, FileRequest, Outlet, PeerActor, Presence, Seated, VaultRequest, Wanted, WatchRequest, reply,
 };
 use crate::mesh::roster::{Restored, Say};
 use crate::mesh::service::Change;
@@ -352,6 +352,11 @@ fn wanted(message: ClientMessage<'_>) -> Option<Wanted> {
         ClientMessage::VaultList => Some(Wanted::Vault(VaultRequest::List)),
         ClientMessage::VaultGet(wanted) => Some(Wanted::Vault(VaultRequest::Get(wanted.keys))),
         ClientMessage::VaultDelete(wanted) => Some(Wanted::Vault(VaultRequest::Delete(wanted.key))),
+        ClientMessage::Watch(watch) => Some(Wanted::Watches(WatchRequest::Add(watch))),
+        ClientMessage::Unwatch(named) => Some(Wanted::Watches(WatchRequest::Remove(named.watch_id))),
+        ClientMessage::WatchList => Some(Wanted::Watches(WatchRequest::List)),
+        ClientMessage::WatchHistory(wanted) => Some(Wanted::Watches(WatchRequest::History(wanted))),
+        ClientMessage::WatchTest(watch) => Some(Wanted::Watches(WatchRequest::Test(watch))),
         ClientMessage::ListMembers => Some(Wanted::ListMembers),
         ClientMessage::MemberSet(set) => administer(Administer::SetMember(set)),
         ClientMessage::MemberRemove(remove) => administer(Administer::RemoveMember(remove)),

@@ -11,6 +11,7 @@
 //! | `recall` | from the store's rows, and to them |
 //! | `enter` | sessions that come and go |
 //! | `send` `resolve` | messages on their way in |
+//! | `watch` | what watches have to say |
 //! | `settle` | what the scribe wrote; what follows from decisions |
 //! | `ask` | what is said and asked |
 //! | `sweep` | what time brings |
@@ -23,6 +24,7 @@ mod resolve;
 mod send;
 mod settle;
 mod sweep;
+mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,6 +49,7 @@ pub use messages::{
 };
 use send::Sending;
 pub use send::Ticket;
+pub use watch::{CommitWatch, NotTaken, Settled, Told};
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -80,6 +83,7 @@ struct Connected {
 enum Pending {
     Entering(Box<Entering>),
     Sending(Box<Sending>),
+    Watching(Box<watch::Watching>),
 }
 
 supervised!(MeshActor);

@@ -213,7 +213,7 @@ impl MeshActor {
     }
 
     /// A message of the mesh's own as a row.
-    fn row(
+    pub(super) fn row(
         &self,
         letter: &Letter,
         (nonce, ciphertext): (&str, &str),

@@ -36,9 +36,13 @@ impl MeshActor {
                     ticket.refuse(Fault::new(SendFault::NotStored, error.to_string()));
                 }
             }
+            (Some(Pending::Watching(it)), Outcome::Written(verdict @ (Verdict::Stored | Verdict::Superseded))) => {
+                self.watched(*it, verdict == Verdict::Stored);
+            }
+            (Some(Pending::Watching(it)), Outcome::Refused(error)) => self.unwatched(*it, error.to_string()),
             // What memory holds may not be what the store holds: only the store knows.
             (Some(_), Outcome::Unknown) => self.fail("the outcome of a write is not known".to_owned(), ctx),
-            (Some(Pending::Entering(_) | Pending::Sending(_)), Outcome::Written(verdict)) => {
+            (Some(Pending::Entering(_) | Pending::Sending(_) | Pending::Watching(_)), Outcome::Written(verdict)) => {
                 self.fail(format!("the store answered something else: {verdict:?}"), ctx);
             }
         }

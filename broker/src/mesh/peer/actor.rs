@@ -15,6 +15,7 @@ use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::files::{self, FileRequest};
 use super::vault::{self, VaultRequest};
+use super::watches::{self, WatchRequest};
 use super::{Administer, Outlet, Presence, admin, deploy, history, hosting, mail, reply, runners, sealed};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{Enter, GetInfo, Leave, ListPresent, ReadMail, Speak};
@@ -132,6 +133,8 @@ pub enum Wanted {
     Files(FileRequest),
     /// Something about its own vault.
     Vault(VaultRequest),
+    /// Something about watches.
+    Watches(WatchRequest),
     /// Who belongs to the mesh.
     ListMembers,
     /// What admins change.
@@ -477,6 +480,10 @@ impl Handler<Ask> for PeerActor {
             Wanted::Vault(wanted) => {
                 let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
                 self.answer(async move { vault::answer(&mesh, &presence, wanted, req_id.as_deref()).await }, ctx);
+            }
+            Wanted::Watches(wanted) => {
+                let (mesh, presence) = (Arc::clone(&self.mesh), Arc::clone(&self.presence));
+                self.answer(async move { watches::answer(&mesh, &presence, wanted, req_id.as_deref()).await }, ctx);
             }
             Wanted::ListMembers => {
                 self.send(ServerMessage::MembersList(admin::members(&self.mesh)), req_id.as_deref());

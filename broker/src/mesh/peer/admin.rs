@@ -175,6 +175,7 @@ async fn remove_member(
         let _ = mesh.presence.tell(MembersChanged);
     }
     mesh.hosted.removed(mesh, member.id.as_str());
+    mesh.watches.removed(&member.id).await;
     let stopped = stop_services(mesh, who, &member.id).await;
     Ok(ServerMessage::MemberResult(MemberResult { member_id: remove.member_id, stopped }))
 }

@@ -16,6 +16,7 @@ mod runners;
 mod sealed;
 mod spec;
 mod vault;
+mod watches;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -28,6 +29,7 @@ pub use admin::Administer;
 pub use files::FileRequest;
 pub use spec::child;
 pub use vault::VaultRequest;
+pub use watches::WatchRequest;
 
 use super::scope::Principal;
 use super::seats::Seat;

@@ -1,14 +1,14 @@
 //! What happens to people and messages in a moment, written at the cost of one commit.
 //!
 //! **Contract.** [`Store::write_batch`] writes all entries of a batch or none, and answers each in its place. Their
-//! effects come in this order: hellos and sessions as they stand, then messages with their deliveries, then ends; so a
+//! effects come in this order: hellos and sessions as they stand, then watches, then messages with their deliveries, then ends; so a
 //! delivery may end in the batch that it came in. A text that no backend takes as it is costs a character, not the
 //! batch: others' entries are in it.
 //!
 //! | file | holds |
 //! |---|---|
 //! | `plan` | the entries of a batch, sorted by what is done with them; touches nothing |
-//! | `steps` | carries them out: hellos, sessions and repetitions by the same statements on both backends |
+//! | `steps` | carries them out: hellos, sessions, watches and repetitions by the same statements on both backends |
 //! | `bulk` | messages, deliveries and ends: many rows, each backend in its own best way |
 
 mod bulk;
@@ -24,6 +24,7 @@ use super::pool::{Pool, Store};
 use super::postgres::judged;
 use super::session::Session;
 use super::sqlite::Connection;
+use super::watch::WatchCommit;
 
 /// Entries that are written in one transaction.
 pub const MAX_BATCH_ENTRIES: usize = 4_096;
@@ -46,6 +47,8 @@ pub enum Entry {
     Session(Box<Session>),
     /// A message was accepted, for these.
     Message(Box<NewMessage>, Vec<NewDelivery>),
+    /// Something happened to a watch, and its owner is told, or not: both, or neither.
+    Watch(Box<WatchCommit>, Option<(Box<NewMessage>, Vec<NewDelivery>)>),
     /// Deliveries ended. Those that have ended already stay as they are.
     End {
         /// Their numbers.
@@ -66,8 +69,10 @@ pub enum Verdict {
     Done,
     /// What became of a hello.
     Hello(HelloVerdict),
-    /// The message and its deliveries are written.
+    /// The message and its deliveries are written; a watch, with what it says.
     Stored,
+    /// The watch is gone, or not as it was believed to be: nothing of it is written.
+    Superseded,
     /// The sender said it before, under the same name: nothing of it is written. What is stored:
     Duplicate {
         /// The first one.

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Entry, Hello, Verdict};
 use crate::store::column::{MeshId, UtcMs, without_nul};
-use crate::store::message::{DeliveryState, MessageRow, NewDeliveryRow};
+use crate::store::message::{DeliveryState, MessageRow, NewDelivery, NewDeliveryRow, NewMessage};
 use crate::store::session::Session;
+use crate::store::watch::WatchCommit;
 
 /// A batch. Messages and deliveries stay where the entries are.
 pub(super) struct Plan<'a> {
@@ -15,6 +16,8 @@ pub(super) struct Plan<'a> {
     pub(super) presence: Vec<(usize, Presence)>,
     /// Whether there is a hello.
     pub(super) hellos: bool,
+    /// What happened to watches, each with its entry's place and what is said of it.
+    pub(super) watches: Vec<(usize, &'a WatchCommit, Option<Word<'a>>)>,
     pub(super) places: Places,
     pub(super) rows: Rows<'a>,
 }
@@ -24,6 +27,9 @@ pub(super) enum Presence {
     Hello(Box<Hello>),
     Session(Box<Session>),
 }
+
+/// A message and its deliveries.
+pub(super) type Word<'a> = (&'a NewMessage, &'a [NewDelivery]);
 
 /// Messages, deliveries and ends.
 #[derive(Default)]
@@ -69,11 +75,19 @@ impl Places {
     }
 }
 
+impl<'a> Rows<'a> {
+    /// A message to be written, and its deliveries.
+    pub(super) fn add(&mut self, mesh: &'a MeshId, (new, deliveries): Word<'a>) {
+        self.deliveries.extend(deliveries.iter().map(|delivery| delivery.row(new, mesh)));
+        self.messages.push(new.row(mesh, deliveries));
+    }
+}
+
 impl<'a> Plan<'a> {
     pub(super) fn of(mesh: &'a MeshId, entries: &'a [Entry]) -> Self {
         let verdicts = Verdicts(Vec::with_capacity(entries.len()));
         let (presence, places, rows) = (Vec::new(), Places::default(), Rows::default());
-        let mut plan = Self { verdicts, presence, hellos: false, places, rows };
+        let mut plan = Self { verdicts, presence, hellos: false, watches: Vec::new(), places, rows };
         // Where each session stands that may still be said anew: what counts is how it is in the end.
         let mut latest = HashMap::new();
         for (place, entry) in entries.iter().enumerate() {
@@ -88,8 +102,12 @@ impl<'a> Plan<'a> {
                 Entry::Message(new, deliveries) => {
                     plan.verdicts.set(place, Verdict::Stored);
                     plan.places.0.insert(new.seq, place);
-                    plan.rows.deliveries.extend(deliveries.iter().map(|delivery| delivery.row(new, mesh)));
-                    plan.rows.messages.push(new.row(mesh, deliveries));
+                    plan.rows.add(mesh, (new, deliveries));
+                }
+                Entry::Watch(commit, word) => {
+                    plan.verdicts.set(place, Verdict::Stored);
+                    let word = word.as_ref().map(|(new, deliveries)| (&**new, deliveries.as_slice()));
+                    plan.watches.push((place, commit, word));
                 }
                 Entry::End { ids, how, reason, at } => {
                     let reason = reason.as_deref().map(|words| without_nul(words).into_owned());

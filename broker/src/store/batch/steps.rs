@@ -10,8 +10,9 @@ use crate::store::column::{Document, MeshId, MessageId, UtcMs};
 use crate::store::error::StoreError;
 use crate::store::message::MessageRow;
 use crate::store::replay::{HELLO_WINDOW_MS, digest};
-use crate::store::schema::{message, replay, session};
+use crate::store::schema::{message, replay, session, watch, watch_change};
 use crate::store::session::Session;
+use crate::store::watch::{MAX_WATCH_CHANGES, WatchCommit};
 
 /// The key that a repetition collides on.
 macro_rules! said_key {
@@ -31,7 +32,7 @@ macro_rules! steps_on {
             entries: &[Entry],
             now: UtcMs,
         ) -> Result<Vec<Verdict>, StoreError> {
-            let Plan { mut verdicts, presence, hellos, places, rows } = Plan::of(mesh, entries);
+            let Plan { mut verdicts, presence, hellos, watches, places, mut rows } = Plan::of(mesh, entries);
             if hellos {
                 forget_sign_ins(connection, now)$($wait)*?;
             }
@@ -43,11 +44,48 @@ macro_rules! steps_on {
                     Presence::Session(session) => put(connection, &session)$($wait)*?,
                 }
             }
+            for (place, commit, word) in watches {
+                let message = word.map(|(message, _)| &message.id);
+                match (happened(connection, mesh, commit, message)$($wait)*?, word) {
+                    (false, _) => verdicts.set(place, Verdict::Superseded),
+                    (true, Some(word)) => rows.add(mesh, word),
+                    (true, None) => {}
+                }
+            }
             for refused in bulk::$bulk::write(connection, rows)$($wait)*? {
                 let said = said_before(connection, &refused)$($wait)*?;
                 verdicts.set(places.of(refused.seq), said);
             }
             Ok(verdicts.into_list())
+        }
+
+        /// Writes what happened to a watch, if it is there as it was believed to be.
+        $($async)? fn happened(
+            connection: &mut $connection,
+            mesh: &MeshId,
+            commit: &WatchCommit,
+            message: Option<&MessageId>,
+        ) -> Result<bool, StoreError> {
+            let row = commit.row(mesh, message);
+            let this = watch::table
+                .find((mesh, &commit.watch))
+                .filter(watch::version.eq(commit.expected));
+            let state = (
+                watch::version.eq(row.number),
+                watch::value.eq(commit.value()),
+                watch::hash.eq(&commit.hash),
+                watch::failing.eq(commit.failing),
+            );
+            if diesel::update(this).set(state).execute(connection)$($wait)*? == 0 {
+                return Ok(false);
+            }
+            diesel::insert_into(watch_change::table).values(&row).execute(connection)$($wait)*?;
+            let old = watch_change::table
+                .filter(watch_change::mesh_id.eq(mesh))
+                .filter(watch_change::watch_id.eq(&commit.watch))
+                .filter(watch_change::number.le(row.number.saturating_sub(MAX_WATCH_CHANGES)));
+            diesel::delete(old).execute(connection)$($wait)*?;
+            Ok(true)
         }
 
         /// Lets go of the sign-ins that are refused for their age by now.

@@ -1,0 +1,40 @@
+-- Addresses that are looked at for members, and what was seen there. A value changes in one transaction with the message
+-- that says so.
+
+CREATE TABLE watch (
+    mesh_id        TEXT COLLATE "C" NOT NULL REFERENCES mesh (id) ON DELETE CASCADE,
+    id             TEXT COLLATE "C" NOT NULL,
+    member_id      TEXT COLLATE "C" NOT NULL,
+    url            TEXT COLLATE "C" NOT NULL,
+    mode           TEXT COLLATE "C" NOT NULL,
+    extract        TEXT COLLATE "C",
+    interval_ms    BIGINT  NOT NULL CHECK (interval_ms > 0),
+    notify         TEXT COLLATE "C" NOT NULL,
+    headers_sealed TEXT COLLATE "C",
+    label          TEXT COLLATE "C",
+    priority       SMALLINT NOT NULL,
+    fail_after     INTEGER NOT NULL,
+    settle         INTEGER NOT NULL,
+    version        BIGINT  NOT NULL,
+    value          TEXT COLLATE "C",
+    hash           TEXT COLLATE "C",
+    failing        BOOLEAN NOT NULL,
+    created_at     BIGINT  NOT NULL,
+    PRIMARY KEY (mesh_id, id),
+    FOREIGN KEY (mesh_id, member_id) REFERENCES member (mesh_id, id)
+);
+CREATE INDEX watch_by_member ON watch (mesh_id, member_id);
+
+-- What happened to each: the last ones.
+CREATE TABLE watch_change (
+    mesh_id    TEXT COLLATE "C" NOT NULL,
+    watch_id   TEXT COLLATE "C" NOT NULL,
+    number     BIGINT  NOT NULL,
+    kind       TEXT COLLATE "C" NOT NULL,
+    old_value  TEXT COLLATE "C",
+    new_value  TEXT COLLATE "C",
+    message_id TEXT COLLATE "C",
+    at         BIGINT  NOT NULL,
+    PRIMARY KEY (mesh_id, watch_id, number),
+    FOREIGN KEY (mesh_id, watch_id) REFERENCES watch (mesh_id, id) ON DELETE CASCADE
+);

@@ -1,0 +1,2 @@
+DROP TABLE watch_change;
+DROP TABLE watch;
