@@ -99,6 +99,17 @@ pub(crate) enum Command {
     Status(command::status::StatusArgs),
     /// Say what your session is about
     Summary(command::summary::SummaryArgs),
+    /// Start a Claude Code session in a mesh
+    Launch(Box<command::launch::LaunchArgs>),
+    /// Make claudemesh known to the Claude Code client
+    Install(command::install::InstallArgs),
+    /// Take claudemesh out of the Claude Code client
+    Uninstall(command::install::InstallArgs),
+    /// Look at everything that can be wrong here
+    Doctor(command::doctor::DoctorArgs),
+    /// Tell the mesh what a session is doing; for the client to call
+    #[command(hide = true)]
+    Hook(command::hook::HookArgs),
     /// Show the supervision tree
     Tree(command::tree::TreeArgs),
     /// Say whether the broker, or one node of its tree, is well

@@ -4,9 +4,11 @@
 //! decided in [`output`], what an exit code means in [`error`]. One file per command in [`command`].
 
 mod args;
+mod claude;
 mod client;
 mod command;
 mod daemon;
+mod doctor;
 mod endpoint;
 mod error;
 mod mail;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use protocol::SecretString;
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderValue};
 use reqwest::{Client, Url, redirect};
 use serde_json::Value;
 
@@ -53,6 +53,8 @@ pub(crate) struct Answer {
     pub(crate) status: u16,
     /// The body.
     pub(crate) body: String,
+    /// The time there, as HTTP writes it.
+    pub(crate) date: Option<String>,
 }
 
 impl Operator {
@@ -146,8 +148,9 @@ impl Operator {
         }
         let response = request.send().await.map_err(|error| self.describe(&error, limit))?;
         let status = response.status().as_u16();
+        let date = response.headers().get(DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let body = self.body(response, limit).await?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, body, date })
     }
 
     fn url(&self, segments: &[&str], query: &[(&str, String)]) -> Result<Url, CliError> {

@@ -27,7 +27,34 @@ pub(crate) struct JoinArgs {
 
 /// Runs `join`.
 pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result<(), CliError> {
-    let InviteLink { invite, token, key } = Invite::from_link(&args.link).map_err(|error| refused(&error))?;
+    let Joined { entry, name, verified } = by_link(&args.link, args.name).await?;
+    let mut document = mesh::document(&entry);
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert("verified".to_owned(), json!(verified));
+    }
+    context.printer.confirm(&document, |_| {
+        let slug = text::line(&entry.slug);
+        if verified {
+            format!("You belong to the mesh `{slug}` as {name}.")
+        } else {
+            format!("You belong to the mesh `{slug}` as {name}. Others see you as unverified until an admin vouches for you.")
+        }
+    })
+}
+
+/// A mesh that was joined.
+pub(super) struct Joined {
+    /// As it is in `config.json` now.
+    pub(super) entry: MeshEntry,
+    /// The member's name.
+    name: String,
+    /// Whether the link vouches for the member.
+    verified: bool,
+}
+
+/// Joins by a link.
+pub(super) async fn by_link(link: &str, name: Option<String>) -> Result<Joined, CliError> {
+    let InviteLink { invite, token, key } = Invite::from_link(link).map_err(|error| refused(&error))?;
     invite.verify(age::now_ms()).map_err(|error| refused(&error.into()))?;
     let profile = Profile::from_environment()?;
     let (meshes, display) = profile.meshes()?;
@@ -35,7 +62,7 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result<(), CliErro
         return Err(CliError::failed(format!("you belong to the mesh `{}` already", known.slug)));
     }
     mesh::slug_is_free(&meshes, &invite.mesh_slug, &invite.mesh_id)?;
-    let name = mesh::display_name(args.name.or(display))?;
+    let name = mesh::display_name(name.or(display))?;
     let member = mesh::new_member_key();
     let certificate = key
         .map(|key| MemberCert::by_invite(invite.clone(), &invite.mesh_id, member.public(), &key))
@@ -63,18 +90,7 @@ pub(crate) async fn run(context: &Context, args: JoinArgs) -> Result<(), CliErro
         extra: serde_json::Map::new(),
     };
     profile.remember(&entry)?;
-    let mut document = mesh::document(&entry);
-    if let Some(fields) = document.as_object_mut() {
-        fields.insert("verified".to_owned(), json!(verified));
-    }
-    context.printer.confirm(&document, |_| {
-        let slug = text::line(&entry.slug);
-        if verified {
-            format!("You belong to the mesh `{slug}` as {name}.")
-        } else {
-            format!("You belong to the mesh `{slug}` as {name}. Others see you as unverified until an admin vouches for you.")
-        }
-    })
+    Ok(Joined { entry, name, verified })
 }
 
 fn refused(error: &InviteError) -> CliError {

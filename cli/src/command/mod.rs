@@ -5,12 +5,16 @@ pub(crate) mod call;
 pub(crate) mod catalog;
 pub(crate) mod completions;
 pub(crate) mod deploy;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod group;
 pub(crate) mod health;
+pub(crate) mod hook;
 pub(crate) mod inbox;
+pub(crate) mod install;
 pub(crate) mod invite;
 pub(crate) mod join;
+pub(crate) mod launch;
 pub(crate) mod leave;
 pub(crate) mod logs;
 pub(crate) mod mcp;
@@ -152,6 +156,14 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
         Command::Inbox(args) => block_on(inbox::run(&context, args)),
         Command::Status(args) => block_on(status::run(&context, args)),
         Command::Summary(args) => block_on(summary::run(&context, args)),
+        Command::Launch(args) => launch::run(&context, *args),
+        Command::Install(args) => install::run(&context, &args),
+        Command::Uninstall(args) => install::uninstall(&context, &args),
+        Command::Doctor(args) => block_on(doctor::run(&context, args)),
+        Command::Hook(args) => {
+            hook::run(&context, &args);
+            Ok(())
+        }
         Command::Tree(args) => block_on(tree::run(&context, args)),
         Command::Health(args) => block_on(health::run(&context, args)),
         Command::Completions(args) => {

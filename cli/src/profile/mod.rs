@@ -6,6 +6,7 @@
 
 mod file;
 mod kept;
+mod launched;
 mod owners;
 mod session;
 mod settings;
@@ -14,8 +15,10 @@ use std::path::{Path, PathBuf};
 
 use protocol::config::{ClientConfig, MeshEntry, VERSION};
 
+pub(crate) use launched::{Told, remove_launched};
 pub(crate) use owners::OwnerKey;
 pub(crate) use session::{Memory, Pin, SessionFile, SessionMemory};
+pub(crate) use settings::Chosen;
 
 use crate::error::CliError;
 

@@ -23,24 +23,40 @@ pub(crate) struct SessionSettings {
     pub(crate) message_mode: Option<MessageMode>,
 }
 
+/// What was chosen for one session alone; it goes before all else.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Chosen {
+    /// As in the environment: `name` or `name:role`, with commas between them.
+    pub(crate) groups: Option<String>,
+    /// The role.
+    pub(crate) role: Option<String>,
+    /// How messages reach it.
+    pub(crate) message_mode: Option<MessageMode>,
+}
+
 impl Profile {
     /// What was chosen for sessions.
     pub(crate) fn session_settings(&self) -> Result<SessionSettings, CliError> {
+        self.settings_with(Chosen::default()).map(|(settings, _)| settings)
+    }
+
+    /// What was chosen for sessions and for this one, and its role.
+    pub(crate) fn settings_with(&self, chosen: Chosen) -> Result<(SessionSettings, Option<String>), CliError> {
         let config = self.read()?;
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let role = variable(ROLE).or(config.role);
-        let groups = match variable(GROUPS) {
+        let role = chosen.role.or_else(|| variable(ROLE)).or(config.role);
+        let groups = match chosen.groups.or_else(|| variable(GROUPS)) {
             Some(words) => words.split(',').filter_map(|word| named(word.trim(), role.as_deref())).collect(),
             None => config.groups.iter().flatten().filter_map(|found| group(found, role.as_deref())).collect(),
         };
-        let message_mode = match variable(MESSAGE_MODE) {
-            None => config.message_mode,
+        let message_mode = match variable(MESSAGE_MODE).filter(|_| chosen.message_mode.is_none()) {
+            None => chosen.message_mode.or(config.message_mode),
             Some(word) => Some(
                 serde_json::from_value(Value::from(word))
                     .map_err(|_| CliError::usage(format!("{MESSAGE_MODE} is none of push, inbox, off")))?,
             ),
         };
-        Ok(SessionSettings { groups, message_mode })
+        Ok((SessionSettings { groups, message_mode }, role))
     }
 }
 
