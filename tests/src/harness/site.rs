@@ -213,7 +213,12 @@ fn serve(mut stream: &TcpStream, shared: &Shared) {
     }
     match &page.body {
         Body::Never => {
-            while !shared.over.load(Ordering::Acquire) && stream.read(&mut [0]).is_ok_and(|read| read > 0) {}
+            let mut byte = [0];
+            while !shared.over.load(Ordering::Acquire) {
+                if !stream.read(&mut byte).is_ok_and(|read| read > 0) {
+                    break;
+                }
+            }
         }
         Body::Endless => {
             let began = stream.write_all(format!("{text}\r\n").as_bytes());
