@@ -8,7 +8,6 @@ mod spec;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
 use std::path::Path;
 
 use protocol::source::Runtime;
@@ -120,10 +119,7 @@ impl Package for NpmPackage {
         let manifest = read_manifest(&root.join(&folder).join("package.json"))?;
         let program = folder.join(bin::choose(&manifest, &self.spec.name, self.spec.unscoped(), Main::IsALibrary)?);
         let file = root.join(&program);
-        let mut head = Vec::new();
-        let open = fs::File::open(&file).map_err(PrepareError::disk("read", &file))?;
-        let begin = u64::try_from(bin::HEAD_BYTES).unwrap_or(u64::MAX);
-        open.take(begin).read_to_end(&mut head).map_err(PrepareError::disk("read", &file))?;
+        let head = brought::read(&file, bin::HEAD_BYTES)?;
         let start = match bin::start(&program, &head) {
             Start::Node { .. } if self.bun => Start::Bun,
             start => start,
@@ -144,4 +140,27 @@ fn versions(answer: &Finished) -> Option<Vec<String>> {
 fn read_manifest(file: &Path) -> Result<Value, PrepareError> {
     let bytes = brought::read(file, MANIFEST_BYTES)?;
     serde_json::from_slice(&bytes).map_err(|error| PrepareError::disk("read", file)(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+
+    #[test]
+    fn h13_the_program_of_a_package_is_not_read_through_a_link() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("pkg/node_modules/tool");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join("package.json"), r#"{"name": "tool", "bin": "cli.js"}"#).unwrap();
+        let outside = root.path().join("outside");
+        fs::write(&outside, "#!/usr/bin/env node\n").unwrap();
+        let package = NpmPackage::parse("tool", None).unwrap();
+        let receipt = || package.receipt(&root.path().join("pkg"), "1.0.0");
+        fs::copy(&outside, folder.join("cli.js")).unwrap();
+        receipt().unwrap();
+        fs::remove_file(folder.join("cli.js")).unwrap();
+        std::os::unix::fs::symlink(&outside, folder.join("cli.js")).unwrap();
+        assert!(matches!(receipt(), Err(PrepareError::Disk { .. })), "{:?}", receipt().map(drop));
+    }
 }

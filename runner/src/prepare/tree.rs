@@ -1,7 +1,7 @@
 //! A tree of files that was fetched, whoever fetched it: what it is, how it is installed and built, what of it is run.
 //!
 //! **Contract.** The tree lies in [`TREE`] of a build's package directory before [`Order::raise`]. Nothing in it is trusted:
-//! links that leave it are refused before a tool sees it, and every path that its files name stays inside it. What tools
+//! links that leave it are refused before a tool sees it, and again after tools but for those to programs; every path that its files name stays inside it. What tools
 //! make of it is trusted no more: where this process itself reads or writes after them, it follows no link out. What it
 //! brings (install scripts, the build command) runs as tools do: in the build's directory, without a secret, for a time.
 //!
@@ -78,20 +78,26 @@ impl Order {
         let tree = package.join(TREE);
         let checked = tree.clone();
         off_thread(move || links::check(&checked)).await?;
-        match self.kind(&tree)? {
+        self.install_and_build(build, &package, &tree).await?;
+        in_place(&package)?;
+        off_thread(move || links::check_built(&tree)).await
+    }
+
+    async fn install_and_build(&self, build: &mut Build<'_>, package: &Path, tree: &Path) -> Result<(), PrepareError> {
+        match self.kind(tree)? {
             Kind::Node { bun } => {
-                let node = Node { tree: &tree, project: self.project(&tree)?, bun };
+                let node = Node { tree, project: self.project(tree)?, bun };
                 node.install(build).await?;
-                in_place(&package)?;
+                in_place(package)?;
                 let folder = node.root();
                 let programs = [folder.join("node_modules/.bin"), node.project.join("node_modules/.bin")];
-                self.build(build, &tree, &folder, &programs).await
+                self.build(build, tree, &folder, &programs).await
             }
             Kind::Python => {
-                let python = Python { package: &package, project: self.project(&tree)? };
+                let python = Python { package, project: self.project(tree)? };
                 python.install(build).await?;
-                in_place(&package)?;
-                self.build(build, &tree, &python.project, &[package.join("bin")]).await?;
+                in_place(package)?;
+                self.build(build, tree, &python.project, &[package.join("bin")]).await?;
                 if self.build_command.is_empty() { Ok(()) } else { python.install_again(build).await }
             }
         }

@@ -10,7 +10,7 @@ use crate::prepare::cache::Start;
 use crate::prepare::error::PrepareError;
 
 /// Enough of a program to see its first line.
-pub(in crate::prepare) const HEAD_BYTES: usize = 256;
+pub(in crate::prepare) const HEAD_BYTES: u64 = 256;
 
 /// Whether a package without `bin` is run by its `main`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

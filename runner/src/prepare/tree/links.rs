@@ -1,8 +1,12 @@
 //! Links that lead out of a tree, and files that are none.
+//!
+//! In what was fetched no link leads out. What tools have built may also have links to programs of this machine, as
+//! environments and compilers leave them (`.venv/bin/python3`, `build/node_gyp_bins/python3`), and no others.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use crate::prepare::error::PrepareError;
@@ -12,6 +16,20 @@ const MAX_HOPS: usize = 40;
 
 /// Refuses a tree in which a link leads out, or in which something is neither file nor folder nor link. Blocks.
 pub(super) fn check(tree: &Path) -> Result<(), PrepareError> {
+    walk(tree, |_| false)
+}
+
+/// The same of a tree in which tools have worked: a link may lead to a program of this machine. Blocks.
+pub(super) fn check_built(tree: &Path) -> Result<(), PrepareError> {
+    walk(tree, is_program)
+}
+
+/// Whether what a link leads to is a file that can be executed.
+fn is_program(link: &Path) -> bool {
+    fs::metadata(link).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+fn walk(tree: &Path, may_leave: impl Fn(&Path) -> bool) -> Result<(), PrepareError> {
     let mut waiting = vec![PathBuf::new()];
     while let Some(folder) = waiting.pop() {
         let place = tree.join(&folder);
@@ -22,7 +40,7 @@ pub(super) fn check(tree: &Path) -> Result<(), PrepareError> {
             let kind = entry.file_type().map_err(PrepareError::disk("read", &place))?;
             if kind.is_dir() {
                 waiting.push(path);
-            } else if kind.is_symlink() && !stays(tree, &path) {
+            } else if kind.is_symlink() && !stays(tree, &path) && !may_leave(&tree.join(&path)) {
                 return Err(refused(&path, "is a link that leads out of the tree"));
             } else if !kind.is_symlink() && !kind.is_file() {
                 return Err(refused(&path, "is neither a file nor a folder"));
@@ -124,6 +142,17 @@ mod tests {
         for (links, named) in outside {
             let error = check(&tree(links).path().join("tree")).unwrap_err().to_string();
             assert!(error.starts_with(named) && error.contains("leads out"), "{links:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn h13_what_was_built_may_have_links_to_programs_and_to_nothing_else_outside() {
+        check_built(&tree(&[("python3", "/bin/sh"), ("a/b/again", "../../python3")]).path().join("tree")).unwrap();
+        let outside =
+            [("x", "/etc/passwd"), ("x", "../secret"), ("x", "/etc"), ("x", "/not/there"), ("x", "/dev/null")];
+        for link in outside {
+            let error = check_built(&tree(&[link]).path().join("tree")).unwrap_err().to_string();
+            assert!(error.starts_with('x') && error.contains("leads out"), "{link:?}: {error}");
         }
     }
 
