@@ -335,6 +335,10 @@ pub struct CallHeader {
     /// Whether [`Header::Progress`] is wanted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub progress: bool,
+    /// Whether it has all of the time that its deployment gives a call, rather than a caller's own that is shorter; what is
+    /// missing from that was lost on the way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole_time: bool,
 }
 
 /// What kind of answer a reply is.

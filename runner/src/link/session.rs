@@ -186,6 +186,7 @@ impl Session {
             attempts_before: call.attempts_before,
             member: call.affinity.map(Into::into),
             tells: call.progress,
+            whole_time: call.whole_time,
         }));
     }
 

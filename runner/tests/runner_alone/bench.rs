@@ -425,6 +425,7 @@ impl Broker {
             timeout_ms: 60_000,
             retry: RetryKind::Auto,
             attempts_before: 0,
+            whole_time: false,
             progress: false,
         };
         change(&mut call);

@@ -231,6 +231,7 @@ impl Desk {
             retry: counter.retry,
             attempts_before: attempts,
             progress: progress.is_some(),
+            whole_time: timeout.is_none_or(|own| own >= counter.call_timeout),
         };
         let again = Again {
             desk: self.clone(),

@@ -27,6 +27,7 @@ fn call(id: u64) -> Header {
         retry: RetryKind::Auto,
         attempts_before: 0,
         progress: false,
+        whole_time: false,
     })
 }
 

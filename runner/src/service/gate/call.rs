@@ -48,6 +48,8 @@ pub struct Submit {
     pub member: Member,
     /// Whether the caller wants to hear of its progress.
     pub tells: bool,
+    /// Whether its time is the deployment's own, but for what it took to come here.
+    pub whole_time: bool,
 }
 
 /// What a caller gets.
@@ -95,6 +97,7 @@ pub(super) struct Call {
     pub(super) progress: Progress,
     pub(super) member: Member,
     pub(super) tells: bool,
+    pub(super) whole_time: bool,
     /// Since when it waits, or is before the process.
     since: Duration,
 }
@@ -112,6 +115,7 @@ impl Call {
             progress: Progress::Waiting,
             member: submit.member,
             tells: submit.tells,
+            whole_time: submit.whole_time,
             since: now,
         }
     }

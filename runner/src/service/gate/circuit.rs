@@ -1,7 +1,7 @@
 //! The circuit in front of a process: one that lets every call run out of time is not given more of them.
 //!
-//! Contract: pure. A time-out counts only when the process had the call for as long as the deployment lets a call take:
-//! a caller's own shorter patience says nothing about the service. Any answer, also one that comes too late, closes it.
+//! Contract: pure. A time-out counts only when the process had the call for as long as the deployment lets a call take,
+//! or nearly so when the call came with all of that time: a caller's own shorter patience says nothing about the service. Any answer, also one that comes too late, closes it.
 //!
 //! ```text
 //! closed ──so many time-outs in a row──► open ──OPEN_FOR──► one call tries ──answer──► closed

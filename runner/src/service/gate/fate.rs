@@ -8,6 +8,10 @@ use super::call::{Answer, Call, Origin, Progress};
 use super::circuit::{Again, OPEN_FOR};
 use super::{Effect, GIVEN_UP_MAX, Gate, Limit, Phase, WAIT_MAX, draining, not_running};
 
+/// The share of the deployment's time for which a process must have had a call that came with all of it, for the call to
+/// count as one that it did not answer.
+const WHOLE_TIME: f64 = 0.9;
+
 impl Gate {
     pub(super) fn died(&mut self, generation: u64, effects: &mut Vec<Effect>) {
         if !self.pool.close(generation) {
@@ -131,7 +135,9 @@ impl Gate {
     fn ran_out(&mut self, rpc: u64, effects: &mut Vec<Effect>) {
         let Some(call) = self.calls.get(&rpc) else { return };
         let Some(generation) = call.generation() else { return };
-        let counts = call.for_so_long(self.now) >= self.rules.call_timeout;
+        // What was lost on the way here is not the process's gain; what was spent waiting is.
+        let enough = self.rules.call_timeout.mul_f64(if call.whole_time { WHOLE_TIME } else { 1.0 });
+        let counts = call.for_so_long(self.now) >= enough;
         if self.pool.timed_out(generation, rpc, counts, self.now) {
             let words = format!(
                 "{} calls in a row were not answered in time: no more are passed on for {} s",

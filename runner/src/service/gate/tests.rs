@@ -67,6 +67,7 @@ fn call(id: u64, params: &'static [u8]) -> Submit {
         retry: true,
         attempts_before: 0,
         member: None,
+        whole_time: true,
         tells: false,
     }
 }

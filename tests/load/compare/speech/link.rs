@@ -110,6 +110,7 @@ impl<'a> LinkForm<'a> {
             timeout_ms: 60_000,
             retry: RetryKind::Auto,
             attempts_before: 0,
+            whole_time: false,
             progress: false,
         })
     }

@@ -158,6 +158,22 @@ fn time_outs_in_a_row_open_the_circuit_and_an_answer_closes_it() {
 }
 
 #[test]
+fn a_call_with_the_deployments_own_time_counts_although_some_of_it_was_lost_on_the_way() {
+    for (whole_time, lost_ms, opens) in [(true, 1, true), (true, 5_000, true), (true, 7_000, false), (false, 1, false)]
+    {
+        let mut bench = Bench::new();
+        bench.open(1);
+        let timeout = 60 * SECOND - Duration::from_millis(lost_ms);
+        let late = |id| Event::Submit(Submit { timeout, whole_time, ..call(id, PARAMS_COUNT) });
+        (0..5).for_each(|id| drop(bench.on(late(id))));
+        let effects = bench.after(timeout);
+        assert_eq!(replies(&effects).len(), 5);
+        let says = |effect: &Effect| matches!(effect, Effect::Say(words) if words.starts_with("5 calls in a row"));
+        assert_eq!(effects.iter().any(says), opens, "{whole_time} {lost_ms}");
+    }
+}
+
+#[test]
 fn what_waits_when_the_circuit_opens_is_told_and_a_late_answer_closes_it() {
     let mut bench = Bench::with(Rules { concurrency: 2, circuit_timeouts: 2, ..Rules::default() });
     bench.open(1);
