@@ -43,7 +43,7 @@ pub use directory::Services;
 use hosted::Hosted;
 use journal::Journal;
 use members::Members;
-use pace::Pace;
+use pace::{DEPLOYS_PER_MINUTE, Pace, REGISTRATIONS_PER_MINUTE};
 use scribe::Scribe;
 use seats::Seats;
 use service::Look;
@@ -95,6 +95,8 @@ pub struct MeshContext {
     pub watches: Watches,
     /// What all watches share.
     pub lookout: Lookout,
+    /// How often they register servers of their own.
+    pub register_pace: Pace,
     /// Services a mesh may have.
     pub max_services: u32,
 }
@@ -263,7 +265,8 @@ impl Meshes {
             journal: Journal::new(self.inner.metrics.limits.clone()),
             peers: Dynamic::new(),
             hosted: Arc::new(Hosted::new(self.inner.metrics.limits.clone())),
-            pace: Pace::default(),
+            pace: Pace::of(DEPLOYS_PER_MINUTE),
+            register_pace: Pace::of(REGISTRATIONS_PER_MINUTE),
             max_services: self.inner.max_services,
         });
         let mut by_id = self.inner.by_id.write().unwrap_or_else(PoisonError::into_inner);

@@ -67,6 +67,8 @@ cases! {
         ServicesPerMesh = "services_per_mesh",
         /// Deploys, updates and rollbacks of a member in a minute.
         DeployRate = "deploy_rate",
+        /// Registrations of a member in a minute.
+        RegisterRate = "register_rate",
         /// Servers that peers host, of a member or of a mesh, and the size of what one offers.
         HostedServers = "hosted_servers",
         /// Calls that wait for hosting peers.

@@ -152,3 +152,35 @@ async fn a_name_is_a_services_or_a_peers_and_bounds_hold() {
     }
     assert!(says_owner.answer(&asked).await["result"].is_object());
 }
+
+#[tokio::test]
+async fn h50_a_member_registers_so_often_a_minute_and_is_told_the_limit() {
+    let broker = Broker::alone().await;
+    let mut host = Client::join(&broker, MEMBER).await;
+    for _ in 0..120 {
+        assert_eq!(host.ask(register("desk", false)).await["type"], "mcp_register_ack");
+    }
+    let refused = host.ask(register("desk", false)).await;
+    assert_eq!(refused["code"], "limit", "{refused}");
+    assert!(refused["message"].as_str().unwrap().contains("120 registrations a minute"), "{refused}");
+    let mut other = Client::join(&broker, OWNER).await;
+    assert_eq!(other.ask(register("another", false)).await["type"], "mcp_register_ack", "nobody else pays for it");
+}
+
+#[tokio::test]
+async fn h46_a_list_of_what_is_hosted_has_so_many_tools_and_says_what_it_left_out() {
+    let broker = Broker::alone().await;
+    let mut host = Client::join(&broker, MEMBER).await;
+    for n in 0..5 {
+        let mut large = register(&format!("s{n}"), false);
+        large["tools"] = json!([{ "name": "t", "description": "x".repeat(900_000), "inputSchema": {} }]);
+        assert_eq!(host.ask(large).await["type"], "mcp_register_ack");
+    }
+    let servers = listed(&mut host).await;
+    let omitted = |server: &&Value| server["toolsOmitted"] == true && server["tools"] == json!([]);
+    let servers = servers.as_array().unwrap();
+    assert_eq!((servers.len(), servers.iter().filter(omitted).count()), (5, 1));
+    let left_out = servers.iter().find(omitted).unwrap()["name"].clone();
+    let schema = host.ask(json!({ "type": "mcp_schema", "server_name": left_out })).await;
+    assert_eq!(schema["tools"][0]["name"], "t");
+}

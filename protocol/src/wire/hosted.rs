@@ -61,6 +61,9 @@ pub struct HostedServer {
     /// What it offers.
     #[serde(default)]
     pub tools: Vec<Tool>,
+    /// They had no room in the list: `mcp_schema` has them (ours).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tools_omitted: bool,
     /// Whether its host is here.
     pub online: bool,
     /// Since when not, ISO 8601.

@@ -26,13 +26,15 @@ use super::peer::{Outlet, Presence, reply};
 use crate::metrics::Limit;
 use crate::runners::link::{CallOutcome, CallSink, failed};
 use crate::store::UtcMs;
-use state::{CallError, CallId, Ended, Host, Offer, RegisterError, Registered, Server, State};
+use state::{CallError, CallId, Caller, Ended, Host, Offer, RegisterError, Registered, Server, State};
 
 /// How long a host may take for a call that names no time, and the longest time that one may name.
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 /// How often it is looked for what time has ended.
 const TICK: Duration = Duration::from_millis(250);
+/// Bytes of tools in one list of what is hosted. Those that find no room are asked for server by server.
+const MAX_LISTED_BYTES: usize = 4 * 1024 * 1024;
 /// The code of a host's error that names none: JSON-RPC's "internal error".
 const INTERNAL_ERROR: i64 = -32_603;
 
@@ -67,16 +69,22 @@ impl Hosted {
         self.lock().state.server(name).map(|server| server.offer.tools.iter().filter(asked).cloned().collect())
     }
 
-    /// Everything that is hosted.
+    /// Everything that is hosted; tools as long as there is room for them.
     #[must_use]
     pub fn list(&self) -> Vec<HostedServer> {
-        let shown = |(name, server): (&String, &Server)| HostedServer {
-            name: name.clone(),
-            description: server.offer.description.clone(),
-            hosted_by: server.host.name.clone(),
-            tools: server.offer.tools.clone(),
-            online: server.offline_since.is_none(),
-            offline_since: server.offline_since.map(|since| since.to_string()),
+        let mut room = MAX_LISTED_BYTES;
+        let shown = |(name, server): (&String, &Server)| {
+            let left = room.checked_sub(server.offer.tools_bytes);
+            room = left.unwrap_or(room);
+            HostedServer {
+                name: name.clone(),
+                description: server.offer.description.clone(),
+                hosted_by: server.host.name.clone(),
+                tools: if left.is_some() { server.offer.tools.clone() } else { Vec::new() },
+                tools_omitted: left.is_none(),
+                online: server.offline_since.is_none(),
+                offline_since: server.offline_since.map(|since| since.to_string()),
+            }
         };
         self.lock().state.servers().map(shown).collect()
     }
@@ -98,7 +106,9 @@ impl Hosted {
             Host { presence: Arc::clone(&host.presence_id), member: host.member.to_string(), name: host.name.clone() };
         let registered = {
             let mut inner = self.lock();
-            let offer = Offer { description: description.clone(), tools, persistent };
+            // What has no form as JSON was refused when it was read.
+            let tools_bytes = serde_json::to_vec(&tools).map_or(usize::MAX, |json| json.len());
+            let offer = Offer { description: description.clone(), tools, tools_bytes, persistent };
             let registered = inner.state.register(&server_name, host_of, offer);
             if registered.is_ok() {
                 inner.outlets.insert(Arc::clone(&host.presence_id), Arc::clone(outlet));
@@ -141,9 +151,10 @@ impl Hosted {
             session_cert: caller.about.session_cert,
         });
         let frame = reply::frame(forward, None);
+        let whose = Caller { presence: Arc::clone(&caller.presence_id), member: caller.member.to_string() };
         let outlet = {
             let mut inner = self.lock();
-            let asked = inner.state.call(&call.server_name, id.clone(), Arc::clone(&caller.presence_id), deadline);
+            let asked = inner.state.call(&call.server_name, id.clone(), whose, deadline);
             let outlet = asked.map(|host| inner.outlets.get(&host).cloned());
             match outlet {
                 Ok(Some(outlet)) => {
@@ -170,7 +181,7 @@ impl Hosted {
         let code = match error {
             CallError::Unknown => FailCode::NotFound,
             CallError::Away => FailCode::Unreachable,
-            CallError::Caller | CallError::Mesh => {
+            CallError::Caller | CallError::Member | CallError::Mesh => {
                 self.limits.count(Limit::HostedCalls);
                 FailCode::Overloaded
             }

@@ -28,6 +28,8 @@ pub const MAX_TOOLS_BYTES: usize = 1024 * 1024;
 pub const MAX_DESCRIPTION_BYTES: usize = 1024;
 /// Calls of one session that wait for hosts.
 pub const MAX_CALLS_PER_CALLER: usize = 64;
+/// Of one member, whatever its sessions.
+pub const MAX_CALLS_PER_MEMBER: usize = 256;
 /// Calls of a mesh that wait for hosts.
 pub const MAX_CALLS: usize = 1_024;
 /// How long a host that left is waited for.
@@ -47,6 +49,15 @@ pub struct Host {
     pub name: String,
 }
 
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Its connection.
+    pub presence: PresenceId,
+    /// Its member's id.
+    pub member: String,
+}
+
 /// What a host says of its server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Offer {
@@ -54,6 +65,8 @@ pub struct Offer {
     pub description: String,
     /// What it offers.
     pub tools: Vec<Tool>,
+    /// Bytes of their list.
+    pub tools_bytes: usize,
     /// Its name is kept for as long as the mesh runs.
     pub persistent: bool,
 }
@@ -106,6 +119,9 @@ pub enum CallError {
     /// The caller has many under way.
     #[error("limit: {MAX_CALLS_PER_CALLER} calls of this session wait for peers")]
     Caller,
+    /// Its member has many under way.
+    #[error("limit: {MAX_CALLS_PER_MEMBER} calls of this member wait for peers")]
+    Member,
     /// The mesh has many under way.
     #[error("limit: {MAX_CALLS} calls of this mesh wait for peers")]
     Mesh,
@@ -115,7 +131,7 @@ pub enum CallError {
 struct Call {
     server: String,
     host: PresenceId,
-    caller: PresenceId,
+    caller: Caller,
     deadline: UtcMs,
 }
 
@@ -185,7 +201,7 @@ impl State {
     pub fn left(&mut self, presence: &PresenceId, goodbye: bool, now: UtcMs) -> Ended {
         let mut ended = Ended::default();
         ended.calls.extend(self.calls.iter().filter(|(_, call)| call.host == *presence).map(|(id, _)| id.clone()));
-        self.calls.retain(|_, call| call.host != *presence && call.caller != *presence);
+        self.calls.retain(|_, call| call.host != *presence && call.caller.presence != *presence);
         for server in self.servers.values_mut().filter(|server| server.host.presence == *presence) {
             server.offline_since.get_or_insert(now);
         }
@@ -212,19 +228,18 @@ impl State {
     ///
     /// # Errors
     /// [`CallError`]; then nothing has changed.
-    pub fn call(
-        &mut self,
-        name: &str,
-        id: CallId,
-        caller: PresenceId,
-        deadline: UtcMs,
-    ) -> Result<PresenceId, CallError> {
+    pub fn call(&mut self, name: &str, id: CallId, caller: Caller, deadline: UtcMs) -> Result<PresenceId, CallError> {
         let server = self.servers.get(name).ok_or(CallError::Unknown)?;
         if server.offline_since.is_some() {
             return Err(CallError::Away);
         }
-        if self.calls.values().filter(|call| call.caller == caller).count() >= MAX_CALLS_PER_CALLER {
+        let of =
+            |is_theirs: &dyn Fn(&Caller) -> bool| self.calls.values().filter(|call| is_theirs(&call.caller)).count();
+        if of(&|other| other.presence == caller.presence) >= MAX_CALLS_PER_CALLER {
             return Err(CallError::Caller);
+        }
+        if of(&|other| other.member == caller.member) >= MAX_CALLS_PER_MEMBER {
+            return Err(CallError::Member);
         }
         if self.calls.len() >= MAX_CALLS {
             return Err(CallError::Mesh);
@@ -266,11 +281,15 @@ mod tests {
     }
 
     fn offer(persistent: bool) -> Offer {
-        Offer { description: String::new(), tools: Vec::new(), persistent }
+        Offer { description: String::new(), tools: Vec::new(), tools_bytes: 0, persistent }
     }
 
     fn at(ms: i64) -> UtcMs {
         UtcMs::from_ms(ms)
+    }
+
+    fn of(member: &str, presence: &str) -> Caller {
+        Caller { presence: presence.into(), member: member.to_owned() }
     }
 
     fn p(id: &str) -> PresenceId {
@@ -311,19 +330,35 @@ mod tests {
     fn a_call_has_one_answer_of_the_peer_that_was_asked() {
         let mut state = State::default();
         state.register("desk", host("p1", "a"), offer(false)).unwrap();
-        assert_eq!(state.call("none", "c0".into(), p("q"), at(9)), Err(CallError::Unknown));
-        assert_eq!(state.call("desk", "c1".into(), p("q"), at(9)), Ok(p("p1")));
+        assert_eq!(state.call("none", "c0".into(), of("q", "q"), at(9)), Err(CallError::Unknown));
+        assert_eq!(state.call("desk", "c1".into(), of("q", "q"), at(9)), Ok(p("p1")));
         assert!(!state.answered("c1", &p("q")), "not by the caller");
         assert!(!state.answered("c1", &p("p2")), "not by another peer");
         assert!(state.answered("c1", &p("p1")));
         assert!(!state.answered("c1", &p("p1")), "once");
-        state.call("desk", "c2".into(), p("q"), at(9)).unwrap();
+        state.call("desk", "c2".into(), of("q", "q"), at(9)).unwrap();
         assert_eq!(state.tick(at(8)).calls.len(), 0);
         assert_eq!(state.tick(at(9)).calls, ["c2"]);
         assert!(!state.answered("c2", &p("p1")), "too late");
-        state.call("desk", "c3".into(), p("q"), at(99)).unwrap();
+        state.call("desk", "c3".into(), of("q", "q"), at(99)).unwrap();
         assert_eq!(state.left(&p("p1"), false, at(10)).calls, ["c3"], "at once");
-        assert_eq!(state.call("desk", "c4".into(), p("q"), at(99)), Err(CallError::Away));
+        assert_eq!(state.call("desk", "c4".into(), of("q", "q"), at(99)), Err(CallError::Away));
+    }
+
+    #[test]
+    fn h50_the_sessions_of_one_member_leave_room_for_others() {
+        let mut state = State::default();
+        state.register("desk", host("p1", "a"), offer(false)).unwrap();
+        let mut taken = 0;
+        let refused = (0..16).find_map(|session| {
+            (0..MAX_CALLS_PER_CALLER).find_map(|n| {
+                let call = state.call("desk", format!("{session}/{n}"), of("m", &format!("q{session}")), at(9));
+                taken += usize::from(call.is_ok());
+                call.err()
+            })
+        });
+        assert_eq!((refused, taken), (Some(CallError::Member), MAX_CALLS_PER_MEMBER));
+        assert_eq!(state.call("desk", "other".into(), of("n", "r"), at(9)), Ok(p("p1")));
     }
 
     #[test]
@@ -335,11 +370,11 @@ mod tests {
         assert_eq!(state.register("more", host("p1", "a"), offer(false)), Err(RegisterError::Member));
         assert_eq!(state.register("more", host("p2", "b"), offer(false)), Ok(Registered::New));
         for n in 0..MAX_CALLS_PER_CALLER {
-            state.call("more", format!("c{n}"), p("q"), at(9)).unwrap();
+            state.call("more", format!("c{n}"), of("q", "q"), at(9)).unwrap();
         }
-        assert_eq!(state.call("more", "d".into(), p("q"), at(9)), Err(CallError::Caller));
-        assert_eq!(state.call("more", "d".into(), p("r"), at(9)), Ok(p("p2")));
+        assert_eq!(state.call("more", "d".into(), of("q", "q"), at(9)), Err(CallError::Caller));
+        assert_eq!(state.call("more", "d".into(), of("r", "r"), at(9)), Ok(p("p2")));
         assert_eq!(state.left(&p("q"), false, at(0)), Ended::default(), "who asked is gone");
-        assert_eq!(state.call("more", "e".into(), p("q"), at(9)), Ok(p("p2")));
+        assert_eq!(state.call("more", "e".into(), of("q", "q"), at(9)), Ok(p("p2")));
     }
 }

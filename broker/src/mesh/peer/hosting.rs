@@ -8,7 +8,9 @@ use protocol::wire::{Ack, ErrorCode, McpListResult, McpRegister, McpRegisterAck,
 use super::{Outlet, Presence, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::hosted::state::{MAX_DESCRIPTION_BYTES, MAX_TOOLS, MAX_TOOLS_BYTES, RegisterError};
+use crate::mesh::pace::REGISTRATIONS_PER_MINUTE;
 use crate::metrics::Limit;
+use crate::store::UtcMs;
 
 type Refusal = (ErrorCode, String);
 
@@ -22,7 +24,7 @@ pub(super) fn register(
 ) -> String {
     let name = wanted.server_name.clone();
     let tool_count = u32::try_from(wanted.tools.len()).unwrap_or(u32::MAX);
-    let done = checked(mesh, wanted).and_then(|wanted| {
+    let done = paced(mesh, host).and_then(|()| checked(mesh, wanted)).and_then(|wanted| {
         mesh.hosted.register(mesh, host, outlet, wanted).map_err(|error| {
             let code = if error == RegisterError::Taken { ErrorCode::Forbidden } else { ErrorCode::Limit };
             (code, error.to_string())
@@ -35,6 +37,17 @@ pub(super) fn register(
         }
         Err((code, words)) => reply::error(code, words, req_id),
     }
+}
+
+/// Takes one of the member's registrations of this minute: each is told to everybody who is here.
+fn paced(mesh: &MeshContext, host: &Presence) -> Result<(), Refusal> {
+    mesh.register_pace.take(host.member.as_str(), UtcMs::now()).map_err(|wait_ms| {
+        mesh.metrics.limits.count(Limit::RegisterRate);
+        let seconds = wait_ms.div_ceil(1_000);
+        let words =
+            format!("limit: {REGISTRATIONS_PER_MINUTE} registrations a minute of a member; again in {seconds} s");
+        (ErrorCode::Limit, words)
+    })
 }
 
 fn checked(mesh: &MeshContext, wanted: McpRegister) -> Result<McpRegister, Refusal> {
