@@ -266,6 +266,7 @@ pub(crate) fn report(service: &str, deployment: &str, state: ServiceState) -> Se
         restarts_window: 0,
         restarts_total: 0,
         version: None,
+        runtime: None,
         tools: None,
         failure: None,
         instances: Vec::new(),

@@ -123,6 +123,9 @@ pub struct ServiceReport {
     /// The exact version that is installed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// What runs it, as the runner found it: `node 22.1`, `python 3.12`, `bun`, `program`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<String>,
     /// The tools, in reports that follow a reading of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tools: Option<Vec<Tool>>,

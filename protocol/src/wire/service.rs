@@ -30,7 +30,7 @@ pub struct DeployConfig {
     /// Hosts that it may reach; none = no restriction was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_allow: Option<Vec<String>>,
-    /// What its program needs.
+    /// What is to run its program, where its source leaves a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
     /// How it is supervised (ours).
@@ -101,9 +101,9 @@ pub struct CatalogEntry {
     pub scope: Scope,
     /// `npx`, `uvx`, `git`, `zip` or `command`.
     pub source_type: String,
-    /// What its program needs.
+    /// What runs its program, as the runner found it: `node 22.1`, `python 3.12`, `bun`, `program`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<Runtime>,
+    pub runtime: Option<String>,
     /// ISO 8601.
     pub created_at: String,
     /// The exact version that runs (ours).

@@ -33,6 +33,7 @@ mod size;
 mod stock;
 mod tree;
 mod uvx;
+mod versions;
 mod words;
 mod zip;
 
@@ -114,6 +115,15 @@ pub struct Prepared {
     pub path_env: OsString,
     /// Keeps it in the cache for as long as somebody has this.
     pub hold: Option<Hold>,
+}
+
+impl Prepared {
+    /// What runs it, and in which version where that can be told without running anything: `node 22.1`, `python 3.12`,
+    /// `bun`, `program`. Reads a small file.
+    #[must_use]
+    pub fn runtime_found(&self) -> String {
+        versions::shown(self.runtime, self.argv.first().map(Path::new))
+    }
 }
 
 /// What is to be prepared.

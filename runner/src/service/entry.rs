@@ -84,6 +84,8 @@ struct Inner {
     clients: BTreeMap<u64, Open>,
     tools: Tools,
     prepared: Option<Prepared>,
+    /// What runs it.
+    runtime: Option<String>,
     /// The processes that run, by instance.
     facts: BTreeMap<usize, ProcessFacts>,
     failure: Option<Failure>,
@@ -106,6 +108,7 @@ impl Entry {
             clients: BTreeMap::new(),
             tools: Tools::default(),
             prepared: None,
+            runtime: None,
             facts: BTreeMap::new(),
             failure: None,
             progress: None,
@@ -273,7 +276,9 @@ impl Entry {
     }
 
     pub(super) fn set_prepared(&self, prepared: Prepared) {
-        self.lock().prepared = Some(prepared);
+        let runtime = prepared.runtime_found();
+        let mut inner = self.lock();
+        (inner.runtime, inner.prepared) = (Some(runtime), Some(prepared));
         self.touch();
     }
 

@@ -299,7 +299,7 @@ impl PeerActor {
                 deployed_by: view.deployed_by_name.clone(),
                 scope: view.scope.clone(),
                 source_type: view.source_type.to_owned(),
-                runtime: None,
+                runtime: view.runtime.clone(),
                 created_at: view.created_at.to_string(),
                 version: view.version.clone(),
                 since_ms: node.map(|node| node.since_ms),

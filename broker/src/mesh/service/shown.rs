@@ -161,6 +161,7 @@ impl ServiceActor {
             deployment: Some(active.to_owned()),
             restarts: self.reports.get(active).map(|report| report.restarts_total),
             level: self.reports.get(active).and_then(|report| report.instances.first()?.level.clone()),
+            runtime: self.reports.get(active).and_then(|report| report.runtime.clone()),
             instances: self.reports.get(active).map_or(0, |report| report.instances.len()),
             runner: self.link.as_ref().map(|link| link.name().to_owned()),
             moving_to: self.moving.as_ref().map(|moving| moving.to.name().to_owned()),

@@ -42,6 +42,8 @@ pub struct View {
     pub restarts: Option<u64>,
     /// The isolation of its processes.
     pub level: Option<String>,
+    /// What runs it, as its runner found it.
+    pub runtime: Option<String>,
     /// How many of them run.
     pub instances: usize,
     /// Which runner holds it.

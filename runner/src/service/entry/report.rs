@@ -59,6 +59,7 @@ impl Entry {
             restarts_window: inner.state.restarts_window(unix_ms(), self.spec.policy.within_ms),
             restarts_total: inner.state.restarts_total(),
             version: inner.prepared.as_ref().map(|prepared| prepared.version.clone()),
+            runtime: inner.runtime.clone(),
             tools: tools.map(|tools| tools.list.clone()),
             failure: inner.failure.clone(),
             instances: inner.facts_of_instances(),
