@@ -16,6 +16,8 @@ use crate::store::{Expired, StoreError, UtcMs};
 
 /// How often the store is swept.
 const SWEEP_EVERY_MS: i64 = 60_000;
+/// How often files that are not to stay are looked through.
+const FILES_EVERY_MS: i64 = 60 * 60_000;
 /// Rows that are swept in one transaction, which others wait for.
 const SWEEP_ROWS: u32 = 1_000;
 /// Transactions of one sweep and kind.
@@ -30,10 +32,23 @@ const SESSIONS_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 pub(super) struct Sweep {
     next: Option<UtcMs>,
     under_way: bool,
+    /// When files are looked through again.
+    files: Option<UtcMs>,
     /// Bodies of messages up to this number were looked at.
     bodies: i64,
     /// The numbers that were given a while ago.
     marks: Vec<(UtcMs, i64)>,
+}
+
+impl Sweep {
+    /// Whether files are to be looked through now.
+    fn files_are_due(&mut self, now: UtcMs) -> bool {
+        let due = self.files.is_none_or(|next| now >= next);
+        if due {
+            self.files = Some(now.plus_ms(FILES_EVERY_MS));
+        }
+        due
+    }
 }
 
 impl MeshActor {
@@ -70,7 +85,13 @@ impl MeshActor {
         let old = self.sweep.marks.iter().rposition(|(at, _)| now.as_ms() - at.as_ms() >= BODIES_KEPT_MS);
         let up_to = old.and_then(|at| self.sweep.marks.drain(..=at).next_back()).map_or(0, |(_, number)| number);
         let (mesh, from) = (Arc::clone(&self.mesh), self.sweep.bodies);
-        let swept = async move { swept(&mesh, now, from, up_to).await };
+        let files = self.sweep.files_are_due(now);
+        let swept = async move {
+            if files && let Err(error) = mesh.files.expire(&mesh.store, now).await {
+                tracing::warn!(mesh = mesh.slug, %error, "old files could not be swept");
+            }
+            swept(&mesh, now, from, up_to).await
+        };
         ctx.spawn(swept.into_actor(self).map(move |swept, me, ctx| {
             me.sweep.under_way = false;
             me.sweep.bodies = me.sweep.bodies.max(up_to);
@@ -204,4 +225,16 @@ async fn sweep(
     }
     mesh.store.prune_sessions(&mesh.id, now.plus_ms(-SESSIONS_KEPT_MS), SWEEP_ROWS).await?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_looked_through_at_the_start_and_every_hour() {
+        let (mut sweep, at) = (Sweep::default(), UtcMs::from_ms);
+        let due: Vec<i64> = (0..180).filter(|minute| sweep.files_are_due(at(minute * 60_000))).collect();
+        assert_eq!(due, [0, 60, 120]);
+    }
 }
