@@ -73,6 +73,8 @@ pub(crate) enum Command {
     Logs(command::logs::LogsArgs),
     /// Show what happened to a service
     Events(command::events::EventsArgs),
+    /// See, fetch and delete the files of the mesh
+    File(command::file::FileArgs),
     /// Let the mesh call an MCP server that runs here
     Share(command::share::ShareArgs),
     /// Serve the mesh to a model's client: an MCP server on standard input and output

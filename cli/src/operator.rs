@@ -121,6 +121,36 @@ impl Operator {
         self.posted(path, request.body(bytes), limit).await
     }
 
+    /// `GET` of bytes, at most `max` of them. Any status but 200 is a failure: whoever asks was told that they are there.
+    pub(crate) async fn fetch(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+        max: u64,
+        limit: Duration,
+    ) -> Result<Vec<u8>, CliError> {
+        let too_large = || {
+            CliError::failed(format!("the file is larger than {max} bytes")).hint("--max says how much may be fetched")
+        };
+        let request = self.http.get(self.url(segments, query)?).timeout(limit);
+        let mut response = request.send().await.map_err(|error| self.describe(&error, limit))?;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(CliError::failed(format!(
+                "the broker does not give the file: HTTP status {}",
+                response.status()
+            )));
+        }
+        let max = usize::try_from(max).unwrap_or(usize::MAX);
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.describe(&error, limit))? {
+            if bytes.len().saturating_add(chunk.len()) > max {
+                return Err(too_large());
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes)
+    }
+
     async fn posted(&self, path: &str, request: reqwest::RequestBuilder, limit: Duration) -> Result<Value, CliError> {
         let answer = self.send(request, limit).await?;
         let body: Option<Value> = serde_json::from_str(&answer.body).ok();

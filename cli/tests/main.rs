@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::as_conversions, reason = "tests")]
 
 mod calls;
+mod files;
 mod harness;
 mod mail;
 mod membership;

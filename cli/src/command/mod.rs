@@ -7,6 +7,7 @@ pub(crate) mod completions;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod file;
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod hook;
@@ -143,6 +144,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
         Command::Call(args) => block_on(call::run(&context, args)),
         Command::Logs(args) => block_on(logs::run(&context, args)),
         Command::Events(args) => block_on(events::run(&context, args)),
+        Command::File(args) => block_on(file::run(&context, args)),
         Command::Share(args) => block_on(share::run(&context, args)),
         Command::Mcp(args) => mcp::run(&context, args),
         Command::Mesh(args) => block_on(mesh::run(&context, args)),

@@ -152,6 +152,11 @@ impl Printer {
         let _ = out.write_all(bytes).and_then(|()| out.flush());
     }
 
+    /// Whether standard output is one JSON document.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// A remark beside the result.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {

@@ -2,10 +2,10 @@
 //! [`crate::text`] before they are shown.
 
 use protocol::wire::{
-    Ack, Changed, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate, InviteListResult, InviteResult,
-    InviteRevoke, McpEvents, McpEventsResult, McpRegister, McpRegisterAck, McpScope, McpScopeResult, MemberRemove,
-    MemberResult, MemberSet, MembersList, MeshInfoResult, MeshSet, MeshSetResult, PeersList, ReadInbox, Send, Status,
-    Summary,
+    Ack, Changed, FileId, FileList, FileUrl, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate,
+    InviteListResult, InviteResult, InviteRevoke, McpEvents, McpEventsResult, McpRegister, McpRegisterAck, McpScope,
+    McpScopeResult, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult, MeshSet, MeshSetResult,
+    PeersList, ReadInbox, Send, Status, Summary,
 };
 use serde::Serialize;
 
@@ -28,6 +28,14 @@ pub(crate) struct InviteList {}
 #[derive(Debug, Serialize)]
 pub(crate) struct JoinGroup(pub(crate) Changed<Group>);
 
+/// `list_files`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ListFiles {}
+
+/// `delete_file`: its members are those of `get_file`, so that the type says which it is.
+#[derive(Debug, Serialize)]
+pub(crate) struct DeleteFile(pub(crate) FileId);
+
 /// The `type` of [`protocol::wire::ClientAck`], which has no answer.
 pub(crate) const CLIENT_ACK_TYPE: &str = "client_ack";
 /// The `type` of a message or an event.
@@ -45,6 +53,9 @@ macro_rules! requests {
 
 requests! {
     ListPeers: "list_peers" -> "peers_list" PeersList,
+    ListFiles: "list_files" -> "file_list" FileList,
+    FileId: "get_file" -> "file_url" FileUrl,
+    DeleteFile: "delete_file" -> "ack" Ack,
     ListMembers: "list_members" -> "members_list" MembersList,
     McpEvents: "mcp_events" -> "mcp_events_result" McpEventsResult,
     McpRegister: "mcp_register" -> "mcp_register_ack" McpRegisterAck,

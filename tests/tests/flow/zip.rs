@@ -103,6 +103,20 @@ fn t36_zipped_projects_are_deployed_called_and_there_again_after_kills() {
     assert_eq!(row["source_type"], "zip", "{row}");
     assert_eq!(row["version"].as_str().map(str::len), Some(64), "the version is the SHA-256: {row}");
 
+    // What was uploaded is a file of the mesh, and stays as long as something is built from it.
+    let files = mesh.cli(&["file", "list", "--json"]).ok().json();
+    let rows = files["files"].as_array().expect("a list");
+    let packed = rows.iter().find(|row| row["name"] == "node.zip").expect("it is listed");
+    let id = packed["id"].as_str().expect("an id");
+    let place = mesh.root().join("fetched.zip");
+    let got = mesh.cli(&["file", "get", id, "--json", "--output", place.to_str().expect("plain")]).ok().json();
+    let bytes = fs::read(&place).expect("it is there");
+    assert!(bytes.starts_with(b"PK") && got["bytes"] == bytes.len() && packed["size"] == bytes.len(), "{got} {packed}");
+    let smaller = mesh.cli(&["file", "get", id, "--max", "16"]).code_is(1);
+    assert!(smaller.said().contains("larger than 16 bytes"), "{smaller}");
+    let kept = mesh.cli(&["file", "delete", id]).code_is(4);
+    assert!(kept.said().contains("zipped-node"), "{kept}");
+
     // The runner's cache serves them.
     let earlier = mesh.kill_runner();
     mesh.wait_gone("the earlier life", &earlier, SETTLE);
