@@ -84,6 +84,13 @@ mod tests {
             ("timeout", Kind::TimedOut),
             ("unreachable", Kind::Unreachable),
             ("outcome_unknown", Kind::Failed),
+            // What is not there, or must not be seen: it was tried, and nobody refused it.
+            ("not_found", Kind::Failed),
+            ("not_running", Kind::Failed),
+            ("superseded", Kind::Failed),
+            ("forbidden", Kind::Refused),
+            ("limit", Kind::Refused),
+            ("overloaded", Kind::Refused),
             ("something_from_the_future", Kind::Failed),
         ] {
             assert_eq!(CliError::from_code(code, "m").kind, kind, "{code}");
