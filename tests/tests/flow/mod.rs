@@ -13,5 +13,6 @@ mod mail;
 mod packages;
 mod second_up;
 mod services;
+mod two_runners;
 mod watch;
 mod zip;

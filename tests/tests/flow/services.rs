@@ -23,6 +23,23 @@ impl Other {
         other
     }
 
+    /// Makes a mesh of its own on the same broker, which is its only one.
+    fn founds(mesh: &Mesh, slug: &str) -> Self {
+        let other = Self { config: mesh.root().join(slug) };
+        let url = format!("ws://127.0.0.1:{}/ws", mesh.port());
+        let data = mesh.data();
+        let _ =
+            other.cli(&["mesh", "create", slug, "--broker", &url, "--data-dir", data.to_str().expect("plain")]).ok();
+        other
+    }
+
+    /// Shares a service of that name, which answers.
+    fn deploys(&self, service: &str, options: &[&str]) {
+        let fixture = programs::fixture();
+        let program = ["--command", "--", fixture.to_str().expect("a plain path")];
+        let _ = self.cli(&[&["deploy", service], options, &program].concat()).ok();
+    }
+
     pub(super) fn cli(&self, words: &[&str]) -> Outcome {
         let mut command = Command::new(programs::claudemesh());
         command.env("CLAUDEMESH_CONFIG_DIR", &self.config).env("NO_COLOR", "1").env_remove("CLAUDEMESH_SESSION_ID");
@@ -64,6 +81,17 @@ fn t06_scope_read_t07_scope_to_a_group_t08_scope_back() {
     let mesh = Mesh::start();
     let _ = mesh.deploy_fixture("tool", &["--scope", "mesh"], &[]).ok();
     let (inside, outside) = (Other::joins(&mesh, "ines"), Other::joins(&mesh, "otto"));
+    // Another mesh with the same names: neither is changed by what happens in the other.
+    let founder = Other::founds(&mesh, "second");
+    founder.deploys("tool", &["--scope", "group:eng"]);
+    let apart = || {
+        let read = founder.cli(&["scope", "tool", "--json"]).ok().json();
+        assert_eq!((&read["scope"], &read["guards"]), (&json!({ "group": "eng" }), &json!(false)), "the other mesh's");
+        let catalog = founder.cli(&["catalog", "--json"]).ok().json();
+        assert_eq!(catalog["services"].as_array().map(Vec::len), Some(1), "{catalog}");
+        let _ = founder.cli(&["call", "tool", "echo", "text=x"]).ok();
+    };
+    apart();
     let read = mesh.cli(&["scope", "tool", "--json"]).ok().json();
     assert_eq!((&read["scope"], &read["guards"]), (&json!("mesh"), &json!(true)));
     inside.sees("tool", true);
@@ -80,11 +108,18 @@ fn t06_scope_read_t07_scope_to_a_group_t08_scope_back() {
     assert_eq!(guarded["guards"], true);
     inside.sees("tool", true);
     outside.sees("tool", false);
+    apart();
 
     let _ = mesh.cli(&["scope", "tool", "mesh"]).ok();
     outside.sees("tool", true);
     let _ = mesh.cli(&["scope", "tool", "peer"]).ok();
     inside.sees("tool", false);
+    apart();
+    let _ = founder.cli(&["scope", "tool", "peer"]).ok();
+    assert_eq!(mesh.cli(&["scope", "tool", "mesh", "--json"]).ok().json()["scope"], "mesh");
+    outside.sees("tool", true);
+    let _ = founder.cli(&["undeploy", "tool"]).ok();
+    outside.sees("tool", true);
 }
 
 #[test]
