@@ -16,6 +16,7 @@ mod mcp;
 mod operator;
 mod output;
 mod profile;
+mod sealing;
 mod share;
 mod text;
 mod upload;

@@ -257,7 +257,7 @@ fn bearer(token: &SecretString) -> Result<HeaderValue, CliError> {
 }
 
 /// The broker's data directory on this machine.
-fn data_directory(given: Option<&Path>) -> Result<PathBuf, CliError> {
+pub(crate) fn data_directory(given: Option<&Path>) -> Result<PathBuf, CliError> {
     match given {
         Some(directory) => Ok(directory.to_owned()),
         None => Ok(profile::home()?.join(".local/share/claudemesh")),

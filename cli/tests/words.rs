@@ -36,7 +36,7 @@ fn wrong_words_exit_2_before_anybody_is_asked() {
         (&["deploy", "x", "--git", "https://h/p", "--git-token-file", "/no/such/file"], "does not exist"),
         (&["deploy", "x", "--npx", "a", "--", "b"], "cannot be used with"),
         (&["deploy", "bad name", "--npx", "a"], "service name must be 1-64 chars"),
-        (&["deploy", "x", "--npx", "a", "--env", "K=$vault:key"], "vault references are not supported yet"),
+        (&["deploy", "x", "--npx", "a", "--env", "K=$vault:key:file:x"], "$vault:key:file:/path is expected"),
         (&["deploy", "x", "--npx", "a", "--env", "K"], "K=V is expected"),
         (&["deploy", "x", "--npx", "a", "--env", "K=1", "--env", "K=2"], "given twice"),
         (&["deploy", "x", "--npx", "a", "--scope", "everybody"], "groups:A,B"),

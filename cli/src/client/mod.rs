@@ -82,6 +82,13 @@ impl<T: Serialize> Envelope<'_, T> {
     }
 }
 
+/// What of the answer to hello is looked at here.
+#[derive(serde::Deserialize)]
+struct Welcome {
+    #[serde(default)]
+    capabilities: Vec<String>,
+}
+
 /// A connected client.
 #[derive(Debug)]
 pub(crate) struct Client {
@@ -89,7 +96,6 @@ pub(crate) struct Client {
     pushes: mpsc::Receiver<Frame>,
     driver: JoinHandle<()>,
     last_id: AtomicU64,
-    #[allow(dead_code, reason = "for the server of a session")]
     welcome: Frame,
 }
 
@@ -143,6 +149,12 @@ impl Client {
         Ok(Self { outgoing, pushes, driver, last_id: AtomicU64::new(0), welcome })
     }
 
+    /// Whether the broker says that it understands an addition. An answer that cannot be read says that it does not.
+    pub(crate) fn can(&self, capability: &str) -> bool {
+        let welcome = self.welcome().read::<Welcome>();
+        welcome.is_ok_and(|welcome| welcome.capabilities.iter().any(|known| known == capability))
+    }
+
     /// Sends a request whose answers are taken one by one.
     pub(crate) async fn start_request<R: Request>(&self, request: &R) -> Result<Replies<R>, ClientError> {
         let id = format!("r{}", self.last_id.fetch_add(1, Ordering::Relaxed) + 1);
@@ -168,7 +180,6 @@ impl Client {
     }
 
     /// The broker's answer to the hello.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(crate) fn welcome(&self) -> &Frame {
         &self.welcome
     }

@@ -18,6 +18,7 @@ use crate::client::{Client, ClientError, Deadline, Replies};
 use crate::error::CliError;
 use crate::output::progress::Progress;
 use crate::output::table;
+use crate::sealing::{Sealer, Wanted};
 use crate::text;
 use crate::upload;
 use crate::wire::{self, DeployStatus, Policy, Request, Tool};
@@ -91,7 +92,8 @@ pub(crate) struct DeployArgs {
     /// An argument for the server; may be repeated
     #[arg(long = "arg", value_name = "A", allow_hyphen_values = true, conflicts_with = "command")]
     args: Vec<String>,
-    /// A variable of its environment; may be repeated
+    /// A variable of its environment: K=V, K=$vault:key, or K=$vault:key:file:/path for a file that K names; may be
+    /// repeated. Only the runner can read the values
     #[arg(long, value_name = "K=V", value_parser = values::env_var)]
     env: Vec<values::EnvVar>,
     /// Who may use it: mesh, peer, group:G, groups:A,B, role:R, peers:X,Y
@@ -140,10 +142,24 @@ pub(crate) struct WaitArgs {
 pub(crate) async fn run(context: &Context, mut args: DeployArgs) -> Result<(), CliError> {
     let (wait, zip) = (args.wait, args.zip.take());
     args.uploads = zip.is_some();
+    let env = distinct(std::mem::take(&mut args.env))?;
     let mut request = request(args)?;
+    let git_token = match &request.source {
+        Source::Git { auth, .. } => auth.clone(),
+        _ => None,
+    };
+    let wanted = Wanted { env, git_token, runner: request.runner.as_deref() };
+    let sealer = Sealer::prepare(context, wanted).await?;
     // Everything else was found to be in order before anything is sent.
+    let mut sha256 = None;
     if let (Some(path), Source::Zip { file_id, .. }) = (zip, &mut request.source) {
-        *file_id = upload::archive(context, &path).await?;
+        let uploaded = upload::archive(context, &path).await?;
+        *file_id = uploaded.id;
+        sha256 = Some(uploaded.sha256);
+    }
+    match sealer {
+        Ok(sealer) => sealer.seal(&mut request, sha256.as_deref())?,
+        Err(in_clear) => request.config.env = in_clear,
     }
     let name = request.server_name.clone();
     bring_up(context, &name, &request, wait).await
@@ -171,18 +187,12 @@ fn request(mut args: DeployArgs) -> Result<wire::Deploy, CliError> {
         return Err(CliError::usage(format!("--runtime does not fit --{}", source.kind())));
     }
     args.policy.check().map_err(CliError::usage)?;
-    let mut config = wire::DeployConfig {
+    let config = wire::DeployConfig {
         memory_mb: args.memory_mb,
         runtime: args.runtime,
         policy: args.policy,
         ..wire::DeployConfig::default()
     };
-    for variable in args.env {
-        if config.env.contains_key(&variable.key) {
-            return Err(CliError::usage(format!("--env {} is given twice", variable.key)));
-        }
-        config.env.insert(variable.key, variable.value);
-    }
     Ok(wire::Deploy {
         server_name: args.name,
         source,
@@ -192,6 +202,15 @@ fn request(mut args: DeployArgs) -> Result<wire::Deploy, CliError> {
         strict: args.strict,
         runner: args.runner,
     })
+}
+
+/// Refuses a variable that is said twice.
+fn distinct(env: Vec<values::EnvVar>) -> Result<Vec<values::EnvVar>, CliError> {
+    let mut seen = std::collections::BTreeSet::new();
+    match env.iter().find(|variable| !seen.insert(variable.key.as_str())) {
+        Some(twice) => Err(CliError::usage(format!("--env {} is given twice", twice.key))),
+        None => Ok(env),
+    }
 }
 
 /// Where the program comes from; clap has seen to it that it is one of these.

@@ -3,6 +3,7 @@
 //!
 //! `runner list`, `runner forget`: the runners of the mesh's broker, for admins. `--json` as the broker answers.
 //!
+//! `runner key`: what secrets are sealed for; `runner accept`: that they are, for a key that a person compared.
 //! `runner cache`: what it has installed, and clearing it away. `--json`: `{"bytes", "items": [...]}`, of what is there or
 //! of what went.
 
@@ -10,17 +11,22 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
+use protocol::sealed;
+use runner::keys::BoxKey;
 use runner::prepare::{GitProtocols, Stock, StockItem};
 use runner::process::Level;
 use serde_json::json;
 
 use super::{Context, block_on, values};
+use crate::client::{ANSWER_TIMEOUT, Pushes};
 use crate::daemon;
 use crate::error::CliError;
 use crate::output::age;
 use crate::output::table::{self, NOTHING};
+use crate::profile::Profile;
+use crate::sealing;
 use crate::text;
-use crate::wire;
+use crate::wire::{self, RunnerKeys};
 
 /// The words of `runner`. What is left out is decided by the environment and by defaults.
 #[derive(Debug, Args)]
@@ -69,6 +75,16 @@ pub(crate) enum RunnerCommand {
     Forget(ForgetArgs),
     /// See and clear away what it has installed, whether or not it runs
     Cache(CacheArgs),
+    /// Show the key that secrets for it are sealed for; on its own machine
+    Key {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Accept the key of a runner of the mesh: from now on secrets are sealed for it
+    Accept {
+        /// The key's short name, as a deploy or `runner key` shows it
+        kid: String,
+    },
 }
 
 /// The words of `runner list`.
@@ -115,7 +131,7 @@ enum CacheCommand {
 }
 
 #[derive(Debug, Args)]
-struct Place {
+pub(crate) struct Place {
     /// The runner's data directory, if it is not that of `claudemesh up`
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -152,6 +168,8 @@ pub(crate) fn run(context: &Context, args: &RunnerArgs) -> Result<(), CliError> 
         None => daemon::runner::start(args),
         Some(RunnerCommand::List(args)) => block_on(list(context, args)),
         Some(RunnerCommand::Forget(args)) => block_on(forget(context, args)),
+        Some(RunnerCommand::Key { place }) => key(context, place),
+        Some(RunnerCommand::Accept { kid }) => block_on(accept(context, kid)),
         Some(RunnerCommand::Cache(CacheArgs { command })) => cache(context, command),
     }
 }
@@ -208,6 +226,38 @@ fn unknown_runner(error: CliError) -> CliError {
         }
         _ => error,
     }
+}
+
+fn key(context: &Context, place: &Place) -> Result<(), CliError> {
+    let data_dir = daemon::runner::data_dir(place.data_dir.as_deref())?;
+    let key = BoxKey::read(&data_dir).map_err(|error| CliError::failed(text::line(&error.to_string())))?;
+    let Some(key) = key.map(|key| key.public()) else {
+        return Err(CliError::failed(format!("no runner has lived in {}", data_dir.display()))
+            .hint("--data-dir names another place; that of `claudemesh up` is `runner` in its data directory"));
+    };
+    let (kid, fingerprint) = (sealed::kid(&key), sealed::fingerprint(&key));
+    let document = json!({ "kid": kid, "fingerprint": fingerprint, "pubkey": hex::encode(key.as_bytes()) });
+    context.printer.result(&document, |_| format!("{kid}  {fingerprint}"))
+}
+
+/// What the broker tells now is what is kept: whoever says this has compared the fingerprint.
+async fn accept(context: &Context, kid: &str) -> Result<(), CliError> {
+    let mesh = context.mesh(Pushes::Dropped).await?;
+    let answer = mesh.client.request(&RunnerKeys {}, ANSWER_TIMEOUT).await;
+    let mesh_id = mesh.membership.mesh.mesh_id.clone();
+    mesh.client.close().await;
+    let told = sealing::told(&answer?.runners);
+    let meant = told.iter().find(|runner| runner.kid == kid).ok_or_else(|| {
+        let known: Vec<_> =
+            told.iter().map(|runner| format!("{} ({})", runner.kid, text::line(&runner.name))).collect();
+        CliError::failed(format!("no runner of this mesh has the key {}", text::line(kid)))
+            .hint(format!("those that are connected: {}", known.join(", ")))
+    })?;
+    Profile::from_environment()?.accept_runners(&mesh_id, &sealing::accepted([meant]))?;
+    let document = json!({ "id": meant.id, "name": meant.name, "kid": meant.kid, "fingerprint": meant.fingerprint });
+    context.printer.confirm(&document, |_| {
+        format!("secrets are sealed for {} from now on: {}", text::line(&meant.name), meant.fingerprint)
+    })
 }
 
 fn cache(context: &Context, command: &CacheCommand) -> Result<(), CliError> {

@@ -119,28 +119,72 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     bytes.ok_or_else(|| "a whole number with KiB, MiB, GiB or TiB is expected, as in 10GiB".to_owned())
 }
 
-/// One `--env K=V`.
+/// One `--env`.
 #[derive(Debug, Clone)]
 pub(crate) struct EnvVar {
     /// The variable.
     pub(crate) key: String,
-    /// Its value, which may be a secret.
-    pub(crate) value: SecretString,
+    /// What it is to be.
+    pub(crate) value: EnvValue,
 }
 
-/// `K=V`; the message never quotes the value.
+/// What a variable is to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EnvValue {
+    /// This text, which may be a secret.
+    Plain(SecretString),
+    /// `$vault:key`: what the entry holds.
+    Vault(String),
+    /// `$vault:key:file:/path`: the path of a file that holds it.
+    VaultFile {
+        /// The entry.
+        entry: String,
+        /// Where the file is to be.
+        path: String,
+    },
+}
+
+impl EnvValue {
+    /// The vault's entry that it has.
+    pub(crate) fn entry(&self) -> Option<&str> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Vault(entry) | Self::VaultFile { entry, .. } => Some(entry),
+        }
+    }
+}
+
+/// `key`, or `key:file:/path`, behind `$vault:`.
+fn vault_reference(text: &str) -> Result<EnvValue, String> {
+    const FORMS: &str = "$vault:key or $vault:key:file:/path is expected";
+    let (entry, path) = match text.split_once(":file:") {
+        Some((entry, path)) => (entry, Some(path)),
+        None => (text, None),
+    };
+    if entry.is_empty() || entry.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control()) {
+        return Err(FORMS.to_owned());
+    }
+    let entry = entry.to_owned();
+    match path {
+        None => Ok(EnvValue::Vault(entry)),
+        Some(path) if path.starts_with('/') => Ok(EnvValue::VaultFile { entry, path: path.to_owned() }),
+        Some(_) => Err(FORMS.to_owned()),
+    }
+}
+
+/// `K=V`, `K=$vault:key` or `K=$vault:key:file:/path`; the message never quotes the value.
 pub(crate) fn env_var(text: &str) -> Result<EnvVar, String> {
     let (key, value) = text.split_once('=').ok_or_else(|| "K=V is expected".to_owned())?;
     if !protocol::validate::is_variable_name(key) {
         return Err("a variable's name has letters, digits and underscores, and starts with no digit".to_owned());
     }
-    if value.starts_with(VAULT_REFERENCE) {
-        return Err("vault references are not supported yet".to_owned());
+    if let Some(reference) = value.strip_prefix(VAULT_REFERENCE) {
+        return Ok(EnvVar { key: key.to_owned(), value: vault_reference(reference)? });
     }
     if value.contains('\0') {
         return Err("a variable's value holds no NUL".to_owned());
     }
-    Ok(EnvVar { key: key.to_owned(), value: value.into() })
+    Ok(EnvVar { key: key.to_owned(), value: EnvValue::Plain(value.into()) })
 }
 
 /// A tool's arguments out of words: one JSON object, or `k=v` and `k:=json` pairs, or nothing. Numbers keep all their
@@ -296,9 +340,14 @@ mod tests {
     #[test]
     fn environment_variables() {
         let good = env_var("_K1=a=b").unwrap();
-        assert_eq!((good.key.as_str(), good.value.expose()), ("_K1", "a=b"));
-        assert_eq!(env_var("K=").unwrap().value.expose(), "");
-        assert_eq!(env_var("K=$vault:key").unwrap_err(), "vault references are not supported yet");
+        assert_eq!((good.key.as_str(), &good.value), ("_K1", &EnvValue::Plain("a=b".into())));
+        assert_eq!(env_var("K=").unwrap().value, EnvValue::Plain("".into()));
+        assert_eq!(env_var("K=$vault:key").unwrap().value, EnvValue::Vault("key".into()));
+        let file = EnvValue::VaultFile { entry: "a.b-c".into(), path: "/run/a:b".into() };
+        assert_eq!(env_var("K=$vault:a.b-c:file:/run/a:b").unwrap().value, file);
+        for bad in ["K=$vault:", "K=$vault:a:b", "K=$vault:a:file:b", "K=$vault:a b", "K=$vault::file:/a"] {
+            assert!(env_var(bad).unwrap_err().contains("$vault:key:file:/path"), "{bad}");
+        }
         for bad in ["K", "=v", "1K=v", "K-K=v", "K K=SECRET", "K=a\0SECRET"] {
             let error = env_var(bad).unwrap_err();
             assert!(!error.contains("SECRET"), "{bad:?}: {error}");

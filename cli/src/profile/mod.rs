@@ -8,6 +8,7 @@ mod file;
 mod kept;
 mod launched;
 mod owners;
+mod runners;
 mod session;
 mod settings;
 
@@ -17,6 +18,7 @@ use protocol::config::{ClientConfig, MeshEntry, VERSION};
 
 pub(crate) use launched::{Told, remove_launched};
 pub(crate) use owners::OwnerKey;
+pub(crate) use runners::{Accepted, Runners};
 pub(crate) use session::{Memory, Pin, SessionFile, SessionMemory};
 pub(crate) use settings::Chosen;
 

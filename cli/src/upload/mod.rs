@@ -25,8 +25,16 @@ const WITHIN: Duration = Duration::from_secs(10 * 60);
 /// What a zip archive begins with; an empty one with the second.
 const ZIP_MARKS: [&[u8]; 2] = [b"PK\x03\x04", b"PK\x05\x06"];
 
-/// Uploads an archive, or a folder packed into one, and says the id that it has now.
-pub(crate) async fn archive(context: &Context, path: &Path) -> Result<String, CliError> {
+/// A file that the broker has.
+pub(crate) struct Uploaded {
+    /// The id that it has there.
+    pub(crate) id: String,
+    /// What was sent, 64 hex digits.
+    pub(crate) sha256: String,
+}
+
+/// Uploads an archive, or a folder packed into one.
+pub(crate) async fn archive(context: &Context, path: &Path) -> Result<Uploaded, CliError> {
     let mut progress = context.printer.progress();
     let shown = text::line(&path.display().to_string());
     let (name, bytes) = if path.is_dir() {
@@ -73,18 +81,19 @@ fn too_large(shown: &str) -> CliError {
         .hint("leave out what the build makes or fetches anew; or deploy it from a repository: --git URL")
 }
 
-async fn send(context: &Context, name: &str, bytes: Vec<u8>) -> Result<String, CliError> {
+async fn send(context: &Context, name: &str, bytes: Vec<u8>) -> Result<Uploaded, CliError> {
     let membership = Profile::from_environment()?.membership(context.mesh.as_deref())?;
     let mesh = &membership.mesh;
     let failed = |error: &dyn std::fmt::Display| CliError::failed(text::line(&error.to_string()));
     let key = mesh.member_key().map_err(|error| failed(&error))?;
     let file_name = header_text(name);
+    let sha256 = hex::encode(Sha256::digest(&bytes));
     let claim = UploadClaim {
         mesh_id: &mesh.mesh_id,
         member_id: &mesh.member_id,
         file_name: &file_name,
         timestamp_ms: age::now_ms(),
-        sha256: &hex::encode(Sha256::digest(&bytes)),
+        sha256: &sha256,
     };
     let signature = claim.sign(&key).map_err(|error| failed(&error))?;
     let headers = [
@@ -98,7 +107,10 @@ async fn send(context: &Context, name: &str, bytes: Vec<u8>) -> Result<String, C
     let broker = Operator::stranger(Endpoint::parse(&mesh.broker_url)?)?;
     let answer = broker.post_file("upload", &headers, bytes, WITHIN).await.map_err(explained)?;
     let id = answer.get("fileId").and_then(serde_json::Value::as_str);
-    id.map(str::to_owned).ok_or_else(|| CliError::failed("the broker took the file and named no id"))
+    match id {
+        Some(id) => Ok(Uploaded { id: id.to_owned(), sha256 }),
+        None => Err(CliError::failed("the broker took the file and named no id")),
+    }
 }
 
 /// A name as a header can carry it: all but plain letters, digits and `._-` percent-encoded.

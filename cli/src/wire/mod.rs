@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 
 use protocol::SecretString;
 use protocol::link::{Runtime, Source};
-use protocol::wire::Scope;
+use protocol::sealed::SealedConfig;
+use protocol::wire::{RunnerKeysResult, Scope, VaultEntry};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,6 +64,38 @@ pub(crate) struct DeployConfig {
     pub(crate) runtime: Option<Runtime>,
     #[serde(skip_serializing_if = "Policy::is_default")]
     pub(crate) policy: Policy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sealed: Option<Box<SealedConfig>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) vault_refs: BTreeMap<String, String>,
+}
+
+/// `runner_keys`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunnerKeys {}
+
+impl Request for RunnerKeys {
+    const TYPE: &'static str = "runner_keys";
+    const REPLY_TYPE: &'static str = "runner_keys_result";
+    type Reply = RunnerKeysResult;
+}
+
+/// `vault_get`.
+#[derive(Debug, Serialize)]
+pub(crate) struct VaultGet {
+    pub(crate) keys: Vec<String>,
+}
+
+impl Request for VaultGet {
+    const TYPE: &'static str = "vault_get";
+    const REPLY_TYPE: &'static str = "vault_get_result";
+    type Reply = VaultEntries;
+}
+
+/// `vault_get_result`.
+#[derive(Debug, Deserialize)]
+pub(crate) struct VaultEntries {
+    pub(crate) entries: Vec<VaultEntry>,
 }
 
 /// `mcp_deploy_status`; several come for one deploy.
