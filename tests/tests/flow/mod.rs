@@ -11,6 +11,7 @@ mod isolation;
 mod leftovers;
 mod mail;
 mod packages;
+mod sealed;
 mod second_up;
 mod services;
 mod two_runners;

@@ -1,0 +1,162 @@
+//! Secrets that our client seals: who gets them, who does not, and what becomes of them.
+
+use std::path::{Path, PathBuf};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use tests::harness::peer::{Peer, converse};
+use tests::harness::{Client, Mesh, Owner, SETTLE, Session, levels, processes};
+
+const PLANTED: &str = "planted-s3cret-5b1e";
+
+/// What the process has in a variable.
+fn variable(mesh: &Mesh, service: &str, name: &str) -> Result<String, String> {
+    let said = mesh.cli(&["call", service, "env", &format!("name={name}")]);
+    if said.code != Some(0) {
+        return Err(said.said());
+    }
+    serde_json::from_str(said.stdout.trim()).map_err(|error| format!("{error}: {said}"))
+}
+
+fn has_it(mesh: &Mesh) {
+    let seen = mesh.wait("a call that is answered", SETTLE, || variable(mesh, "boxed", "API_KEY"));
+    assert_eq!(seen, PLANTED);
+}
+
+/// Files below a folder that hold the planted text, as it is or in base64 or hex.
+fn holding(folder: &Path) -> Vec<PathBuf> {
+    let base64 = "cGxhbnRlZC1zM2NyZXQtNWIx";
+    let hex: String = PLANTED.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let (path, kind) = (entry.path(), entry.file_type().expect("a kind"));
+        if kind.is_dir() {
+            found.extend(holding(&path));
+        } else if let (true, Ok(bytes)) = (kind.is_file(), std::fs::read(&path)) {
+            let has = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
+            if has(PLANTED) || has(base64) || has(&hex) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+fn nowhere(mesh: &Mesh, when: &str) {
+    assert_eq!(holding(&mesh.data()), Vec::<PathBuf>::new(), "{when}");
+    assert!(!mesh.logs().contains(PLANTED), "{when}");
+}
+
+#[test]
+fn the_search_finds_what_is_planted_in_the_clear() {
+    let dir = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(dir.path().join("in")).expect("a folder");
+    std::fs::write(dir.path().join("in/clear"), format!("x{PLANTED}y")).expect("a file");
+    std::fs::write(dir.path().join("other"), "nothing").expect("a file");
+    assert_eq!(holding(dir.path()), [dir.path().join("in/clear")]);
+}
+
+#[test]
+fn h24_a_sealed_variable_reaches_its_process_at_every_start_and_nobody_else() {
+    for level in levels() {
+        let mut mesh = Mesh::alone_at(level);
+        let env = format!("API_KEY={PLANTED}");
+        let _ = mesh.deploy_fixture("boxed", &["--env", &env], &[]).ok();
+        has_it(&mesh);
+        nowhere(&mesh, "after the deploy");
+
+        let pid = mesh.kill_service("boxed");
+        mesh.wait("another process", SETTLE, || {
+            mesh.service("boxed").ok_or("not listed")?;
+            variable(&mesh, "boxed", "API_KEY").map(drop)?;
+            if mesh.pid("boxed") == pid { Err("the same".to_owned()) } else { Ok(()) }
+        });
+        has_it(&mesh);
+
+        let below = mesh.kill_runner();
+        mesh.wait_gone("what ran below the runner", &below, SETTLE);
+        mesh.wait_for_status("boxed", "running", SETTLE);
+        has_it(&mesh);
+
+        mesh.kill_broker();
+        mesh.start_up();
+        mesh.wait_for_status("boxed", "running", SETTLE);
+        has_it(&mesh);
+
+        let runner = mesh.runner_pid();
+        mesh.kill_broker();
+        processes::send(runner, Signal::SIGKILL);
+        mesh.start_up();
+        mesh.wait_for_status("boxed", "running", SETTLE);
+        has_it(&mesh);
+        nowhere(&mesh, "while it runs");
+
+        let _ = mesh.cli_within(SETTLE, &["undeploy", "boxed"]).ok();
+        nowhere(&mesh, "after it is gone");
+        assert!(mesh.stop().success());
+    }
+}
+
+#[test]
+fn h24_a_runner_with_another_key_gets_nothing_until_a_person_accepts_it() {
+    let mut mesh = Mesh::start_alone();
+    let env = format!("API_KEY={PLANTED}");
+    let first = mesh.deploy_fixture("boxed", &["--env", &env], &[]).ok();
+    assert!(first.stderr.contains("first use of the runner"), "{first}");
+    let key = mesh.data().join("runner");
+    let shown = |mesh: &Mesh| -> Value {
+        let dir = key.to_str().expect("a plain path");
+        mesh.cli(&["runner", "key", "--data-dir", dir, "--json"]).ok().json()
+    };
+    let before = shown(&mesh);
+    assert!(first.stderr.contains(before["fingerprint"].as_str().expect("text")), "{first}");
+    assert!(mesh.stop().success());
+    std::fs::remove_file(key.join("runner_key")).expect("the key is there");
+    mesh.start_up();
+
+    // What was sealed for the old key opens no more, and says so.
+    mesh.wait_for_status("boxed", "failed", SETTLE);
+    let after = shown(&mesh);
+    assert_ne!(before["kid"], after["kid"]);
+    let stopped = mesh.deploy_fixture("second", &["--env", &env], &[]).code_is(4);
+    let kid = after["kid"].as_str().expect("text");
+    assert!(stopped.said().contains(&format!("claudemesh runner accept {kid}")), "{stopped}");
+    assert!(mesh.service("second").is_none(), "nothing was sent");
+
+    let _ = mesh.cli(&["runner", "accept", "0000000000000000"]).code_is(1);
+    let _ = mesh.cli(&["runner", "accept", kid]).ok();
+    let _ = mesh.deploy_fixture("boxed", &["--env", &env], &[]).ok();
+    has_it(&mesh);
+    nowhere(&mesh, "under the new key");
+}
+
+#[test]
+fn h24_a_box_is_given_back_to_its_deployer_and_to_nobody_else() {
+    let mesh = Mesh::start();
+    let env = format!("API_KEY={PLANTED}");
+    let _ = mesh.deploy_fixture("boxed", &["--env", &env, "--scope", "mesh"], &[]).ok();
+    let owner = Owner::of(&mesh).expect("the owner's keys");
+    let asked = json!({ "type": "mcp_sealed", "server_name": "boxed" });
+    let own = owner.ask(asked.clone()).expect("an answer");
+    assert_eq!(own["services"][0]["sealed"]["to"].as_array().map(Vec::len), Some(2), "the runner, and oneself: {own}");
+    assert!(!own.to_string().contains(PLANTED));
+    for role in ["member", "admin"] {
+        let member = owner.invite(role, 1).and_then(|invite| invite.join(role)).expect("a member");
+        let session = Session::new(&member);
+        let question = asked.clone();
+        let answer = converse(async {
+            let mut peer = Peer::enter(mesh.port(), &session, Client::Command).await?;
+            peer.ask(question).await
+        });
+        let answer = answer.expect("an answer");
+        assert_eq!(answer["code"], "not_found", "{role}: {answer}");
+    }
+}
+
+#[test]
+fn h25_a_missing_entry_of_the_vault_fails_the_deploy_by_its_name() {
+    let mesh = Mesh::start();
+    let refused = mesh.deploy_fixture("boxed", &["--env", "A=$vault:no-such-entry"], &[]);
+    assert_ne!(refused.code, Some(0), "{refused}");
+    assert!(mesh.service("boxed").is_none(), "nothing was sent");
+}
