@@ -257,6 +257,15 @@ pub enum StoreError {
         /// How it was noticed.
         reason: String,
     },
+    /// A sealed value cannot be read, so nothing was sealed anew.
+    #[error("what is sealed at {at} cannot be read")]
+    Sealed {
+        /// Where it is.
+        at: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A text that no backend is given: the field is refused by its name.
     #[error("{field} has a NUL character, which the store does not take")]
     Nul {

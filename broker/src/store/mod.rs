@@ -25,6 +25,7 @@
 //! | `column` | identifiers, times and JSON as they are stored |
 //! | `meta` `mesh` `member` `group` `invite` `session` `service` `deployment` `file` `vault_entry` `event` `replay` | a noun each |
 //! | `switch` | which of its deployments a service runs, and where |
+//! | `reseal` | everything that is sealed, under another key |
 //! | `batch` | presence and messages, written many at a time |
 //! | `message` `mailbox` `expiry` `number` | what was accepted, what waits, what time does to it, its order |
 
@@ -52,6 +53,7 @@ mod number;
 mod open;
 mod postgres;
 mod replay;
+mod reseal;
 mod schema;
 mod service;
 mod session;
@@ -81,6 +83,7 @@ pub use message::{DeliveryEnd, DeliveryRow, DeliveryState, MessageHead, NewDeliv
 pub use open::DATABASE_FILE;
 pub use pool::{MAX_PENDING_OPERATIONS, Store};
 pub use replay::{HELLO_WINDOW_MS, Sighting};
+pub use reseal::SealedAt;
 pub use service::{Desired, Service, ServiceWithDeployments};
 pub use session::{Session, SessionKind};
 pub use switch::{Comeback, StoredTrial};

@@ -261,7 +261,8 @@ impl Store {
                 | StoreError::Limit { .. }
                 | StoreError::Superseded { .. }
                 | StoreError::Invite(_)
-                | StoreError::Nul { .. },
+                | StoreError::Nul { .. }
+                | StoreError::Sealed { .. },
             ) => StoreEnd::Refused,
             Some(
                 StoreError::Closed

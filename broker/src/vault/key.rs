@@ -6,6 +6,7 @@ use protocol::SecretString;
 use rand::RngCore as _;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use super::rotate::settled;
 use super::seal::{AtRest, Context};
 use crate::config::{AT_REST_KEY_FILE, SecretFileError, read_secret_file, secret_file};
 use crate::store::{Store, StoreError};
@@ -15,8 +16,8 @@ const KEY_BYTES: usize = 32;
 pub const KEY_HEX_DIGITS: usize = KEY_BYTES * 2;
 
 /// What is sealed to recognise the key later, and where.
-const CHECK_TEXT: &[u8] = b"claudemesh at-rest key";
-const CHECK_PLACE: Context<'static> = Context { mesh: "", table: "meta", key: "key_check", version: 1 };
+pub(super) const CHECK_TEXT: &[u8] = b"claudemesh at-rest key";
+pub(super) const CHECK_PLACE: Context<'static> = Context { mesh: "", table: "meta", key: "key_check", version: 1 };
 
 /// A text that is no key. It does not say which text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +45,7 @@ impl AtRestKey {
 }
 
 /// The digits of a new random key.
-fn generate() -> SecretString {
+pub(super) fn generate() -> SecretString {
     let mut bytes = Zeroizing::new([0; KEY_BYTES]);
     rand::rng().fill_bytes(bytes.as_mut());
     SecretString::new(hex::encode(bytes.as_ref()))
@@ -65,6 +66,21 @@ pub enum VaultError {
         #[source]
         source: KeyError,
     },
+    /// The new key is no key.
+    #[error("the new key is not a key")]
+    Next(#[source] KeyError),
+    /// A configured key is replaced by whoever configures it.
+    #[error(
+        "the at-rest key is BROKER_ENCRYPTION_KEY, which only you can replace: write the new key (openssl rand -hex 32) \
+         to a file of mode 600, say --next-key-file FILE, and start the broker with the new key from then on"
+    )]
+    NextKey,
+    /// A key was brought for a broker that makes its own.
+    #[error("the at-rest key is in the data directory, where a new one is made: leave --next-key-file out")]
+    NotConfigured,
+    /// A rotation to the key that is there.
+    #[error("the new key is the present one")]
+    SameKey,
     /// The database has secrets under a key that is nowhere to be found.
     #[error(
         "the secrets in this database were sealed under a key that is missing: put {} back, \
@@ -92,11 +108,15 @@ pub enum VaultError {
 /// [`VaultError::Lost`] rather than a new key when this database has used one before, and
 /// [`VaultError::Wrong`] for another key than that.
 pub async fn open(configured: Option<&str>, data_dir: &Path, store: &Store) -> Result<AtRest, VaultError> {
-    let check = store.key_check().await?;
-    let vault = AtRest::new(match configured {
+    let (check, key_version) = (store.key_check().await?, store.key_version().await?);
+    if configured.is_none() {
+        settled(data_dir, check.as_deref(), key_version)?;
+    }
+    let key = match configured {
         Some(text) => AtRestKey::from_hex(text).map_err(VaultError::Configured)?,
         None => stored_key(&data_dir.join(AT_REST_KEY_FILE), check.is_some())?,
-    });
+    };
+    let vault = AtRest::new(key).of_version(key_version);
     match check {
         Some(sealed) => match vault.open(&CHECK_PLACE, &sealed) {
             Ok(text) if text.as_slice() == CHECK_TEXT => {}

@@ -12,8 +12,10 @@
 
 mod key;
 pub mod place;
+mod rotate;
 mod seal;
 
 pub use key::{AtRestKey, KEY_HEX_DIGITS, KeyError, VaultError, open};
 pub use place::EntryPlace;
+pub use rotate::{NEXT_KEY_FILE, Rotated, rotate};
 pub use seal::{AtRest, Context, UnsealError};

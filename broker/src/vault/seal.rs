@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! plain       base64( IV 12 ‖ TAG 16 ‖ CIPHERTEXT )
-//! versioned   "v1." base64( IV 12 ‖ TAG 16 ‖ CIPHERTEXT ), with the place as associated data
+//! versioned   "v2." KEY-VERSION "." base64( IV 12 ‖ TAG 16 ‖ CIPHERTEXT ), with key version and place as associated data
+//! earlier     "v1." base64( … ), with the place alone; opened under the first key, never written
 //! ```
-//! Base64 is the standard alphabet with padding; it has no dot, so the two cannot be confused.
+//! Base64 is the standard alphabet with padding; it has no dot, so no two can be confused.
 
 use std::fmt;
 
@@ -21,10 +22,16 @@ use super::key::AtRestKey;
 
 const IV_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
-/// Opens the versioned form.
+/// Begins the versioned form.
+const V2: &str = "v2.";
+/// Begins the form before keys had versions.
 const V1: &str = "v1.";
 /// Opens the associated data, so that nothing sealed for another purpose opens here.
+const V2_DOMAIN: &str = "claudemesh/at-rest/v2";
+/// The same of the form before.
 const V1_DOMAIN: &str = "claudemesh/at-rest/v1";
+/// The version of the key that there was before keys had versions.
+const FIRST_KEY: u64 = 1;
 
 /// The place a sealed text belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,12 +48,13 @@ pub struct Context<'a> {
 
 impl Context<'_> {
     /// Each field with its length ahead, so that no two places have one encoding.
-    fn associated_data(&self) -> Vec<u8> {
-        let version = self.version.to_be_bytes();
-        let fields: [&[u8]; 5] =
-            [V1_DOMAIN.as_bytes(), self.mesh.as_bytes(), self.table.as_bytes(), self.key.as_bytes(), &version];
-        let mut data = Vec::with_capacity(fields.iter().map(|field| field.len() + 8).sum());
-        for field in fields {
+    fn associated_data(&self, key_version: Option<u64>) -> Vec<u8> {
+        let (version, key_version) = (self.version.to_be_bytes(), key_version.map(u64::to_be_bytes));
+        let domain = if key_version.is_some() { V2_DOMAIN } else { V1_DOMAIN };
+        let place: [&[u8]; 4] = [self.mesh.as_bytes(), self.table.as_bytes(), self.key.as_bytes(), &version];
+        let head = [Some(domain.as_bytes()), key_version.as_ref().map(|version| version.as_slice())];
+        let mut data = Vec::new();
+        for field in head.into_iter().flatten().chain(place) {
             // Lengths in memory fit 64 bits on every platform there is.
             data.extend_from_slice(&u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
             data.extend_from_slice(field);
@@ -63,6 +71,7 @@ pub struct UnsealError;
 /// Seals and opens under one key.
 pub struct AtRest {
     key: AtRestKey,
+    key_version: u64,
 }
 
 impl fmt::Debug for AtRest {
@@ -72,17 +81,33 @@ impl fmt::Debug for AtRest {
 }
 
 impl AtRest {
-    /// Seals under `key` from now on.
+    /// Seals under `key`, which is the first there was.
     #[must_use]
     pub const fn new(key: AtRestKey) -> Self {
-        Self { key }
+        Self { key, key_version: FIRST_KEY }
+    }
+
+    /// The same for a later key.
+    #[must_use]
+    pub fn of_version(self, key_version: u64) -> Self {
+        Self { key_version, ..self }
+    }
+
+    /// Which key it is.
+    #[must_use]
+    pub const fn key_version(&self) -> u64 {
+        self.key_version
+    }
+
+    pub(super) const fn key_bytes(&self) -> &[u8; 32] {
+        self.key.bytes()
     }
 
     /// Seals `plain` for one place, in the versioned form.
     #[must_use]
     pub fn seal(&self, context: &Context<'_>, plain: &[u8]) -> String {
-        let mut text = V1.to_owned();
-        let sealed = self.encrypt(random_iv(), &context.associated_data(), plain);
+        let mut text = format!("{V2}{}.", self.key_version);
+        let sealed = self.encrypt(random_iv(), &context.associated_data(Some(self.key_version)), plain);
         STANDARD.encode_string(sealed, &mut text);
         text
     }
@@ -92,8 +117,14 @@ impl AtRest {
     /// # Errors
     /// [`UnsealError`], whatever is wrong.
     pub fn open(&self, context: &Context<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, UnsealError> {
-        let sealed = sealed.strip_prefix(V1).ok_or(UnsealError)?;
-        self.decrypt(&context.associated_data(), sealed)
+        if let Some(sealed) = sealed.strip_prefix(V1).filter(|_| self.key_version == FIRST_KEY) {
+            return self.decrypt(&context.associated_data(None), sealed);
+        }
+        let (version, sealed) = sealed.strip_prefix(V2).and_then(|rest| rest.split_once('.')).ok_or(UnsealError)?;
+        if version != self.key_version.to_string() {
+            return Err(UnsealError);
+        }
+        self.decrypt(&context.associated_data(Some(self.key_version)), sealed)
     }
 
     /// Seals `plain` in the plain form, bound to no place.

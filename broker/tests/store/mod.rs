@@ -34,6 +34,7 @@ mod opening;
 mod opening_file;
 mod outage;
 mod plans;
+mod rotation;
 mod schema;
 mod secrets;
 mod services;
