@@ -132,6 +132,12 @@ impl Source {
         }
     }
 
+    /// Whether it brings a token, in clear.
+    #[must_use]
+    pub const fn has_token(&self) -> bool {
+        matches!(self, Self::Git { auth: Some(_), .. })
+    }
+
     /// Puts a token back where [`Source::take_token`] found it.
     pub fn put_token(&mut self, token: Option<SecretString>) {
         if let Self::Git { auth, .. } = self {

@@ -22,6 +22,8 @@ pub struct Snapshot {
     pub require_proofs: bool,
     /// How long a message waits, ms.
     pub message_ttl_ms: i64,
+    /// Deploys that bring secrets in clear are refused.
+    pub plain_env_off: bool,
     /// Those that are members now, by key.
     by_key: HashMap<PublicKey, Arc<Member>>,
     by_id: HashMap<MemberId, PublicKey>,
@@ -148,6 +150,7 @@ impl Members {
             owner: Some(owner),
             require_proofs: row.require_proofs,
             message_ttl_ms: row.message_ttl_ms,
+            plain_env_off: !row.plain_env,
             ..Snapshot::default()
         };
         for member in store.list_all_members(mesh).await.map_err(words)? {

@@ -30,6 +30,8 @@ pub struct Mesh {
     pub require_proofs: bool,
     /// How long a message is kept for its recipients, in ms.
     pub message_ttl_ms: i64,
+    /// Whether a deploy may bring its secrets in clear.
+    pub plain_env: bool,
 }
 
 /// What a new mesh needs.
@@ -70,6 +72,7 @@ impl Founded {
             created_at: now,
             require_proofs: false,
             message_ttl_ms: DEFAULT_MESSAGE_TTL_MS,
+            plain_env: true,
         };
         let owner = Member {
             id: MemberId::new(),
@@ -113,7 +116,7 @@ impl Store {
         })
     }
 
-    /// Changes what a mesh asks of its sessions and how long it keeps messages; `None` leaves it as it is.
+    /// Changes what a mesh asks of its sessions and deploys and how long it keeps messages; `None` leaves it as it is.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a mesh.
@@ -122,6 +125,7 @@ impl Store {
         id: &MeshId,
         require_proofs: Option<bool>,
         message_ttl_ms: Option<i64>,
+        plain_env: Option<bool>,
     ) -> Result<Mesh, StoreError> {
         let id = id.clone();
         writing!(self, "change a mesh", |conn| {
@@ -131,8 +135,13 @@ impl Store {
             };
             row.require_proofs = require_proofs.unwrap_or(row.require_proofs);
             row.message_ttl_ms = message_ttl_ms.unwrap_or(row.message_ttl_ms);
+            row.plain_env = plain_env.unwrap_or(row.plain_env);
             diesel::update(mesh::table.find(&id))
-                .set((mesh::require_proofs.eq(row.require_proofs), mesh::message_ttl_ms.eq(row.message_ttl_ms)))
+                .set((
+                    mesh::require_proofs.eq(row.require_proofs),
+                    mesh::message_ttl_ms.eq(row.message_ttl_ms),
+                    mesh::plain_env.eq(row.plain_env),
+                ))
                 .execute(conn)
                 .await?;
             Ok(row)

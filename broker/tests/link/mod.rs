@@ -6,6 +6,7 @@ mod drains;
 mod hosted;
 mod matrix;
 mod moves;
+mod plain_env;
 mod restarts;
 mod robot;
 mod scopes;

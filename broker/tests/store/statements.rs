@@ -59,12 +59,12 @@ async fn a_mesh_is_founded_as_its_owner_says(backend: Backend) {
 async fn a_mesh_is_changed_where_it_is_asked_to(backend: Backend) {
     let fixture = fixture(backend).await;
     let (store, mesh) = (&fixture.store, &fixture.first.mesh);
-    let changed = store.set_mesh(&mesh.id, Some(true), None).await.unwrap();
+    let changed = store.set_mesh(&mesh.id, Some(true), None, None).await.unwrap();
     assert_eq!((changed.require_proofs, changed.message_ttl_ms), (true, DEFAULT_MESSAGE_TTL_MS));
-    let changed = store.set_mesh(&mesh.id, None, Some(5)).await.unwrap();
+    let changed = store.set_mesh(&mesh.id, None, Some(5), None).await.unwrap();
     assert_eq!((changed.require_proofs, changed.message_ttl_ms), (true, 5));
     assert_eq!(store.mesh_by_id(&mesh.id).await.unwrap(), Some(changed));
-    let error = store.set_mesh(&MeshId::new(), None, None).await.unwrap_err();
+    let error = store.set_mesh(&MeshId::new(), None, None, None).await.unwrap_err();
     assert!(matches!(error, StoreError::NotFound { what: "mesh", .. }), "{error}");
 }
 

@@ -18,7 +18,7 @@ const HEADINGS: [&str; 8] = ["name", "state", "tools", "type", "version", "scope
 /// Digits of a commit that are shown.
 const SHORT_COMMIT: usize = 12;
 /// Those that `--wide` adds.
-const WIDE: [&str; 6] = ["runtime", "restarts", "runner", "isolation", "instances", "deployment"];
+const WIDE: [&str; 7] = ["runtime", "restarts", "runner", "isolation", "instances", "deployment", "secrets"];
 
 /// The words of `catalog`.
 #[derive(Debug, Args)]
@@ -79,8 +79,9 @@ fn short(version: String) -> String {
 fn wider(service: &Service) -> Vec<String> {
     let text = |name: &str| service.rest.get(name).and_then(Value::as_str).map(text::line);
     let number = |name: &str| service.rest.get(name).and_then(Value::as_u64).map(|number| number.to_string());
+    let (restarts, instances) = (number("restarts"), number("instances"));
     let all =
-        [text("runtime"), number("restarts"), text("runner"), text("level"), number("instances"), text("deployment")];
+        [text("runtime"), restarts, text("runner"), text("level"), instances, text("deployment"), text("secrets")];
     all.into_iter().map(|cell| cell.unwrap_or_else(|| NOTHING.to_owned())).collect()
 }
 

@@ -1,7 +1,8 @@
-//! `mesh`: `create` makes one, `list` shows those in `config.json`, `info` one in figures, `require-proofs` a setting of it.
+//! `mesh`: `create` makes one, `list` shows those in `config.json`, `info` one in figures, `require-proofs` and
+//! `plain-env` settings of it.
 //!
 //! `--json`: `create` `{"meshId", "slug", "memberId", "brokerUrl"}`; `list` `{"meshes": [...]}` without keys; `info` as the
-//! broker gives it; `require-proofs` `{"requireProofs"}`.
+//! broker gives it; `require-proofs` `{"requireProofs"}`; `plain-env` `{"plainEnv"}`.
 
 use std::path::PathBuf;
 
@@ -41,6 +42,11 @@ enum MeshCommand {
     List,
     /// Show the mesh in figures
     Info,
+    /// Whether deploys may bring their secrets in clear, so that the broker sees them, as old clients' do
+    PlainEnv {
+        /// on or off
+        state: PlainEnv,
+    },
     /// Whether sessions for which nobody vouches are turned away, old clients' among them
     RequireProofs {
         /// on or off
@@ -73,6 +79,15 @@ enum Switch {
     Off,
 }
 
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PlainEnv {
+    /// Taken, and marked in the catalog
+    On,
+    /// Refused
+    Off,
+}
+
 fn slug(slug: &str) -> Result<String, String> {
     protocol::validate::slug(slug).map(|()| slug.to_owned()).map_err(|rule| rule.to_string())
 }
@@ -83,6 +98,7 @@ pub(crate) async fn run(context: &Context, args: MeshArgs) -> Result<(), CliErro
         MeshCommand::Create(args) => create(context, args).await,
         MeshCommand::List => list(context),
         MeshCommand::Info => info(context).await,
+        MeshCommand::PlainEnv { state } => plain_env(context, state).await,
         MeshCommand::RequireProofs { state } => require_proofs(context, state).await,
     }
 }
@@ -203,6 +219,7 @@ fn figures(info: &MeshInfoResult) -> String {
         ("members", info.members.to_string()),
         ("groups", groups),
         ("proofs", proofs.to_owned()),
+        ("secrets", if info.plain_env_off { "refused in clear" } else { "taken in clear as well" }.to_owned()),
         ("waiting", format!("{} messages", info.queued)),
         ("kept for", crate::output::age::duration(info.message_ttl_s.saturating_mul(1_000))),
     ]
@@ -212,13 +229,26 @@ fn figures(info: &MeshInfoResult) -> String {
 
 async fn require_proofs(context: &Context, state: Switch) -> Result<(), CliError> {
     let mesh = context.mesh(Pushes::Dropped).await?;
-    let request = MeshSet { require_proofs: Some(state == Switch::On), message_ttl_s: None };
+    let request = MeshSet { require_proofs: Some(state == Switch::On), ..MeshSet::default() };
     let answer = mesh.client.request(&request, ANSWER_TIMEOUT).await;
     mesh.close().await;
     let answer = answer?;
     context.printer.confirm(&answer, |_| match answer.require_proofs {
         true => "Sessions for which nobody vouches are turned away.".to_owned(),
         false => "Sessions for which nobody vouches are let in, and shown as unverified.".to_owned(),
+    })
+}
+
+async fn plain_env(context: &Context, state: PlainEnv) -> Result<(), CliError> {
+    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let request = MeshSet { plain_env: Some(state == PlainEnv::On), ..MeshSet::default() };
+    let answer = mesh.client.request(&request, ANSWER_TIMEOUT).await;
+    mesh.close().await;
+    let answer = answer?;
+    context.printer.confirm(&json!({ "plainEnv": answer.plain_env }), |_| match answer.plain_env {
+        true => "Deploys may bring secrets in clear; the catalog says of which services the broker has seen them."
+            .to_owned(),
+        false => "Deploys that bring secrets in clear are refused.".to_owned(),
     })
 }
 

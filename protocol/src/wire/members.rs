@@ -160,6 +160,9 @@ pub struct MeshSet {
     /// How long a message waits, seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message_ttl_s: Option<u64>,
+    /// Whether a deploy may bring its secrets in clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plain_env: Option<bool>,
 }
 
 /// `mesh_set_result`: the settings as they are now.
@@ -170,4 +173,12 @@ pub struct MeshSetResult {
     pub require_proofs: bool,
     /// How long a message waits, seconds.
     pub message_ttl_s: u64,
+    /// Whether a deploy may bring its secrets in clear.
+    #[serde(default = "yes")]
+    pub plain_env: bool,
+}
+
+/// As it is where nobody has said otherwise.
+const fn yes() -> bool {
+    true
 }

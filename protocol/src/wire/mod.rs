@@ -54,8 +54,8 @@ pub use server::{
     RunnerListResult, ServerMessage, ServiceEventEntry,
 };
 pub use service::{
-    CatalogEntry, DeployConfig, McpSealed, McpSealedResult, McpUpdate, RunnerKey, RunnerKeysResult, Runtime, Scope,
-    SealedService, ServiceEntry,
+    CatalogEntry, DeployConfig, McpSealed, McpSealedResult, McpUpdate, RunnerKey, RunnerKeysResult, Runtime,
+    SECRETS_SEEN, Scope, SealedService, ServiceEntry,
 };
 pub use vault::{
     EntryType, VaultAck, VaultAction, VaultEntry, VaultGetResult, VaultKey, VaultKeys, VaultListResult, VaultListing,

@@ -205,6 +205,9 @@ pub struct MeshInfoResult {
     /// How long a message waits, seconds (ours).
     #[serde(default)]
     pub message_ttl_s: u64,
+    /// Deploys that bring secrets in clear are refused (ours).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub plain_env_off: bool,
 }
 
 /// Tasks, of which there are none.

@@ -163,6 +163,9 @@ pub struct McpDeployStatus {
     /// The last line of the installation (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<String>,
+    /// With `running`: what the broker has seen of its secrets, as in the catalog (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<String>,
     /// The last lines of the log, with `failed` and `crashed` (ours).
     #[serde(default, deserialize_with = "null_is_default", skip_serializing_if = "Vec::is_empty")]
     pub log: Vec<String>,

@@ -133,6 +133,9 @@ pub struct CatalogEntry {
     /// How many instances of it run (ours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instances: Option<u32>,
+    /// What the broker has seen of its secrets: [`SECRETS_SEEN`], or nothing to say (ours).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secrets: Option<String>,
 }
 
 /// `runner_keys_result`.
@@ -195,3 +198,6 @@ pub struct McpSealed {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
 }
+
+/// Secrets came in clear: the broker has seen them.
+pub const SECRETS_SEEN: &str = "seen by broker";

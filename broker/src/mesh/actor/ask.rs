@@ -94,6 +94,7 @@ impl Handler<GetInfo> for MeshActor {
             require_proofs: members.require_proofs,
             queued: self.mail.waiting(),
             message_ttl_s: u64::try_from(members.message_ttl_ms / 1_000).unwrap_or_default(),
+            plain_env_off: members.plain_env_off,
             ..MeshInfoResult::default()
         })
     }

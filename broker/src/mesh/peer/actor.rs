@@ -9,7 +9,7 @@ use actix::prelude::*;
 use protocol::link::Tool;
 use protocol::wire::{
     Ack, CatalogEntry, ErrorCode, McpCatalogResult, McpDeploy, McpEvents, McpLogs, McpRegister, McpSchema,
-    McpSchemaResult, McpScope, McpSealed, PeersList, ReadInbox, RunnerName, ServerMessage,
+    McpSchemaResult, McpScope, McpSealed, PeersList, ReadInbox, RunnerName, SECRETS_SEEN, ServerMessage,
 };
 use supervision::{ExitReason, Life, Supervised, supervised};
 
@@ -190,8 +190,9 @@ impl PeerActor {
     fn deploy(&self, deploy: McpDeploy, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) =
             (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
-        let name = deploy.server_name.clone();
-        let teller = deploy::counted(deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref()), &mesh);
+        let (name, seen) = (deploy.server_name.clone(), deploy::shows_secrets(&deploy));
+        let teller =
+            deploy::counted(deploy::teller(&self.presence, &self.outlet, &name, seen, req_id.as_deref()), &mesh);
         let accepted = async move {
             let refused = match deploy::checked(&mesh, &who, deploy).await {
                 Ok(request) => match mesh.services.deploy(&name, request, teller).await {
@@ -212,7 +213,7 @@ impl PeerActor {
     fn manage(&self, name: String, change: Change, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) =
             (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
-        let mut teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
+        let mut teller = deploy::teller(&self.presence, &self.outlet, &name, false, req_id.as_deref());
         let deploys = matches!(change, Change::Update(_) | Change::Rollback(_));
         if deploys {
             teller = deploy::counted(teller, &mesh);
@@ -242,7 +243,7 @@ impl PeerActor {
     fn undeploy(&self, name: String, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) =
             (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
-        let teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
+        let teller = deploy::teller(&self.presence, &self.outlet, &name, false, req_id.as_deref());
         let accepted = async move {
             if let Err(refused) = mesh.services.undeploy(&name, who, teller).await {
                 outlet.send(reply::refused(&refused, req_id.as_deref()));
@@ -310,6 +311,7 @@ impl PeerActor {
                 runner: view.runner.clone(),
                 level: view.level.clone(),
                 instances: u32::try_from(view.instances).ok(),
+                secrets: view.secrets_seen.then(|| SECRETS_SEEN.to_owned()),
             }
         };
         let seen = self.mesh.services.seen_by(&self.presence.principal());

@@ -308,9 +308,10 @@ async fn set_mesh(mesh: &MeshContext, who: &Presence, set: MeshSet) -> Result<Se
         return Err((ErrorCode::BadRequest, "`messageTtlS` is 60 to 2592000".to_owned()));
     }
     let ttl_ms = set.message_ttl_s.and_then(|seconds| i64::try_from(seconds.saturating_mul(1_000)).ok());
-    mesh.store.set_mesh(&mesh.id, set.require_proofs, ttl_ms).await.map_err(stored)?;
+    mesh.store.set_mesh(&mesh.id, set.require_proofs, ttl_ms, set.plain_env).await.map_err(stored)?;
     reload(mesh).await?;
     let now = mesh.members.now();
     let message_ttl_s = u64::try_from(now.message_ttl_ms / 1_000).unwrap_or_default();
-    Ok(ServerMessage::MeshSetResult(MeshSetResult { require_proofs: now.require_proofs, message_ttl_s }))
+    let (require_proofs, plain_env) = (now.require_proofs, !now.plain_env_off);
+    Ok(ServerMessage::MeshSetResult(MeshSetResult { require_proofs, message_ttl_s, plain_env }))
 }

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use protocol::link::{Limits, ServiceSpec, ServiceState, Source};
 use protocol::validate;
-use protocol::wire::{ErrorCode, McpDeploy, McpDeployStatus, McpScope, McpScopeResult, Scope, ServerMessage};
+use protocol::wire::{
+    DeployConfig, ErrorCode, McpDeploy, McpDeployStatus, McpScope, McpScopeResult, SECRETS_SEEN, Scope, ServerMessage,
+};
 
 use super::{Outlet, Presence, files, reply};
 use crate::mesh::MeshContext;
@@ -33,6 +35,9 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
         return Err((ErrorCode::Forbidden, "a peer hosts a server of this name: it is taken in this mesh".to_owned()));
     }
     let config = deploy.config.unwrap_or_default();
+    if mesh.members.now().plain_env_off {
+        unseen(&deploy.source, &config)?;
+    }
     if matches!(deploy.source, Source::Command { .. }) && who.role == Role::Member {
         let words = "`source.type` command runs what is on the runner's machine: only mesh admins may".to_owned();
         return Err((ErrorCode::Forbidden, words));
@@ -102,6 +107,27 @@ fn vault_refs(refs: &BTreeMap<String, String>) -> Result<(), String> {
         return Ok(());
     }
     Err("`config.vault_refs` has a name that is none of a variable or of a vault's entry".to_owned())
+}
+
+/// Whether a deploy brings secrets that the broker sees.
+pub(super) fn shows_secrets(deploy: &McpDeploy) -> bool {
+    deploy.source.has_token() || deploy.config.as_ref().is_some_and(|config| !config.env.is_empty())
+}
+
+/// Refuses what would let the broker see a secret.
+fn unseen(source: &Source, config: &DeployConfig) -> Result<(), Refusal> {
+    let field = if source.has_token() {
+        "source.auth"
+    } else if !config.env.is_empty() {
+        "config.env"
+    } else {
+        return Ok(());
+    };
+    let words = format!(
+        "`{field}` is in clear, and this mesh takes no secrets in clear: seal it for the runner, as this mesh's own \
+         client does, or ask an admin to allow it (claudemesh mesh plain-env on)"
+    );
+    Err((ErrorCode::Forbidden, words))
 }
 
 /// Takes one of the member's deploys of this minute.
@@ -184,7 +210,13 @@ fn describe(source: &Source) -> String {
 
 /// Sends the news of a request as statuses: `building` once, its progress to those who asked for it, and
 /// one end.
-pub(super) fn teller(presence: &Presence, outlet: &Arc<dyn Outlet>, name: &str, req_id: Option<&str>) -> Teller {
+pub(super) fn teller(
+    presence: &Presence,
+    outlet: &Arc<dyn Outlet>,
+    name: &str,
+    secrets_seen: bool,
+    req_id: Option<&str>,
+) -> Teller {
     let wants_progress = presence.can(PROGRESS);
     let outlet = Arc::clone(outlet);
     let (name, req_id) = (name.to_owned(), req_id.map(str::to_owned));
@@ -197,7 +229,9 @@ pub(super) fn teller(presence: &Presence, outlet: &Arc<dyn Outlet>, name: &str, 
             }
             *last = Some(line.clone());
         }
-        let message = ServerMessage::McpDeployStatus(status(&name, news));
+        let mut status = status(&name, news);
+        status.secrets = (secrets_seen && status.status == ServiceState::Running).then(|| SECRETS_SEEN.to_owned());
+        let message = ServerMessage::McpDeployStatus(status);
         outlet.send(reply::frame(message, req_id.as_deref()));
     })
 }
@@ -222,6 +256,7 @@ fn status(name: &str, news: &News) -> McpDeployStatus {
         tools: None,
         error: None,
         progress: None,
+        secrets: None,
         log: Vec::new(),
     };
     match news {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use protocol::link::{FailCode, ServiceState, Tool};
+use protocol::link::{FailCode, ServiceSpec, ServiceState, Tool};
 use serde_json::json;
 
 use super::actor::{About, Served, ServiceActor};
@@ -158,6 +158,7 @@ impl ServiceActor {
             version: spec.version.clone(),
             tools: self.tools.get(active).cloned().unwrap_or_default(),
             created_at: about.created_at,
+            secrets_seen: secrets_seen(spec),
             deployment: Some(active.to_owned()),
             restarts: self.reports.get(active).map(|report| report.restarts_total),
             level: self.reports.get(active).and_then(|report| report.instances.first()?.level.clone()),
@@ -277,4 +278,9 @@ impl ServiceActor {
 
 fn audience(about: &About) -> Audience {
     Audience { scope: about.scope.clone(), deployed_by: about.deployed_by.clone() }
+}
+
+/// Whether a deployment's secrets came in clear: then they are known here. What is sealed for a runner is not.
+fn secrets_seen(spec: &ServiceSpec) -> bool {
+    !spec.env.is_empty() || spec.source.has_token()
 }

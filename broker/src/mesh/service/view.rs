@@ -36,6 +36,8 @@ pub struct View {
     pub tools: Arc<[Tool]>,
     /// When the service was first deployed.
     pub created_at: UtcMs,
+    /// Whether its secrets came in clear.
+    pub secrets_seen: bool,
     /// The active deployment.
     pub deployment: Option<String>,
     /// How often its processes were started again, as far as its runner says.
