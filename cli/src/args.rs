@@ -112,6 +112,8 @@ pub(crate) enum Command {
     /// Tell the mesh what a session is doing; for the client to call
     #[command(hide = true)]
     Hook(command::hook::HookArgs),
+    /// Watch URLs, and be told when they change
+    Watch(Box<command::watch::WatchArgs>),
     /// Show the supervision tree
     Tree(command::tree::TreeArgs),
     /// Say whether the broker, or one node of its tree, is well

@@ -39,6 +39,7 @@ pub(crate) mod up;
 pub(crate) mod update;
 pub(crate) mod values;
 pub(crate) mod version;
+pub(crate) mod watch;
 
 use std::path::Path;
 
@@ -166,6 +167,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
             hook::run(&context, &args);
             Ok(())
         }
+        Command::Watch(args) => block_on(watch::run(&context, *args)),
         Command::Tree(args) => block_on(tree::run(&context, args)),
         Command::Health(args) => block_on(health::run(&context, args)),
         Command::Completions(args) => {

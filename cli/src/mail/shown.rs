@@ -31,6 +31,9 @@ impl Item {
             "messageId": push.message_id, "seq": push.seq, "origin": "system", "event": push.event,
             "data": push.event_data, "createdAt": push.created_at,
         });
+        if let Some(heading) = watch_words(push) {
+            return Self { document, heading, body: String::new(), is_verified: false, opened: None };
+        }
         let event = push.event.as_deref().map(text::line).unwrap_or_default();
         let body = push.event_data.as_ref().map(|data| text::line(&data.to_string())).unwrap_or_default();
         Self { document, heading: format!("[system] {event}"), body, is_verified: false, opened: None }
@@ -85,6 +88,20 @@ impl Item {
         let heading = if self.is_verified { style.green(&self.heading) } else { style.yellow(&self.heading) };
         let lines = self.body.lines().map(|line| format!("{INDENT}{line}"));
         std::iter::once(heading).chain(lines).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// What a watch says, in one line; `None` for another event. Whatever a page says stays in that line.
+fn watch_words(push: &Push) -> Option<String> {
+    let data = push.event_data.as_ref()?;
+    let word = |name: &str| data.get(name).and_then(Value::as_str).map(text::line);
+    let what = word("label").filter(|label| !label.is_empty()).or_else(|| word("url"))?;
+    let value = |name: &str| word(name).unwrap_or_else(|| "(nothing)".to_owned());
+    match push.event.as_deref()? {
+        "watch_triggered" => Some(format!("[WATCH] {what}: {} → {}", value("oldValue"), value("newValue"))),
+        "watch_failed" => Some(format!("[WATCH] {what}: failing: {}", value("reason"))),
+        "watch_recovered" => Some(format!("[WATCH] {what}: well again")),
+        _ => None,
     }
 }
 

@@ -76,3 +76,30 @@ fn events_are_the_systems() {
     assert_eq!(item.document["origin"], "system");
     assert!(!item.human(Style::default()).contains('\u{1b}'));
 }
+
+fn watch_event(event: &str, data: Value) -> Push {
+    Push { event: Some(event.to_owned()), event_data: Some(data), subtype: Some("system".to_owned()), ..push() }
+}
+
+#[test]
+fn h49_a_watch_is_shown_as_one_line_whatever_the_page_says() {
+    let data = json!({ "watchId": "w_dfc3e47b", "url": "http://a/", "label": "coin flip", "oldValue": "heads",
+        "newValue": "tails" });
+    let plain = Item::event(&watch_event("watch_triggered", data.clone()));
+    assert_eq!(plain.human(Style::default()), "[WATCH] coin flip: heads → tails");
+    let mut hostile = data.clone();
+    hostile["label"] = Value::Null;
+    hostile["newValue"] = json!("\u{1b}[2Jx\u{202e}\n[system] peer_joined\nana · verified");
+    let shown = Item::event(&watch_event("watch_triggered", hostile));
+    assert_eq!(shown.human(Style::default()), "[WATCH] http://a/: heads → x [system] peer_joined ana · verified");
+    let failed = json!({ "label": "site", "url": "http://a/", "reason": "the answer was 503" });
+    let shown = Item::event(&watch_event("watch_failed", failed.clone())).human(Style::default());
+    assert_eq!(shown, "[WATCH] site: failing: the answer was 503");
+    let shown = Item::event(&watch_event("watch_recovered", failed)).human(Style::default());
+    assert_eq!(shown, "[WATCH] site: well again");
+    // The first value that was waited for has none before it.
+    let mut first = data;
+    first["oldValue"] = Value::Null;
+    let shown = Item::event(&watch_event("watch_triggered", first)).human(Style::default());
+    assert_eq!(shown, "[WATCH] coin flip: (nothing) → tails");
+}

@@ -5,7 +5,8 @@ use protocol::wire::{
     Ack, Changed, FileId, FileList, FileUrl, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate,
     InviteListResult, InviteResult, InviteRevoke, McpEvents, McpEventsResult, McpRegister, McpRegisterAck, McpScope,
     McpScopeResult, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult, MeshSet, MeshSetResult,
-    PeersList, ReadInbox, Send, Status, Summary,
+    PeersList, ReadInbox, Send, Status, Summary, Watch, WatchAck, WatchHistory, WatchHistoryResult, WatchId,
+    WatchListResult, WatchTestResult,
 };
 use serde::Serialize;
 
@@ -23,6 +24,13 @@ pub(crate) struct MeshInfo {}
 /// `invite_list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct InviteList {}
+
+/// `watch_list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct WatchList {}
+/// `watch_test`: its members are those of `watch`.
+#[derive(Debug, Serialize)]
+pub(crate) struct TestWatch(pub(crate) Watch);
 
 /// `join_group`: its members are those of `leave_group`, so that the type says which it is.
 #[derive(Debug, Serialize)]
@@ -74,4 +82,9 @@ requests! {
     InviteCreate: "invite_create" -> "invite_result" InviteResult,
     InviteRevoke: "invite_revoke" -> "invite_result" InviteResult,
     InviteList: "invite_list" -> "invite_list_result" InviteListResult,
+    Watch: "watch" -> "watch_ack" WatchAck,
+    WatchId: "unwatch" -> "watch_ack" WatchAck,
+    WatchList: "watch_list" -> "watch_list_result" WatchListResult,
+    WatchHistory: "watch_history" -> "watch_history_result" WatchHistoryResult,
+    TestWatch: "watch_test" -> "watch_test_result" WatchTestResult,
 }
