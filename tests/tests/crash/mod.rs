@@ -6,3 +6,4 @@ mod instances;
 mod mail;
 mod runner;
 mod service;
+mod watches;

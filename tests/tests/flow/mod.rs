@@ -16,4 +16,5 @@ mod second_up;
 mod services;
 mod two_runners;
 mod watch;
+mod watches;
 mod zip;
