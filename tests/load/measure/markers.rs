@@ -24,6 +24,12 @@ pub const MESSAGES: Markers = Markers {
     end: "<!-- messages: until here -->",
 };
 
+/// Around what is measured of watches.
+pub const WATCHES: Markers = Markers {
+    begin: "<!-- watches: from here on this is written by `make bench` -->",
+    end: "<!-- watches: until here -->",
+};
+
 impl Markers {
     /// That the page is there and has a place for the tables.
     ///
