@@ -12,7 +12,7 @@ use crate::mcp;
 pub(crate) struct McpArgs {
     /// Serve the tools of this service alone, as they are
     #[arg(long, value_name = "SERVICE", value_parser = super::service_name)]
-    service: String,
+    service: Option<String>,
 }
 
 /// Runs `mcp`. Its runtime is its own: one that waits for its input at the end would wait for a launcher that is gone.
@@ -21,7 +21,11 @@ pub(crate) fn run(context: &Context, args: McpArgs) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
-    let served = runtime.block_on(mcp::serve_service(context.printer, context.mesh.clone(), args.service));
+    let mesh = context.mesh.clone();
+    let served = match args.service {
+        Some(service) => runtime.block_on(mcp::serve_service(context.printer, mesh, service)),
+        None => runtime.block_on(mcp::serve_session(context.printer, mesh)),
+    };
     runtime.shutdown_background();
     served
 }

@@ -12,5 +12,7 @@ mod send;
 mod shown;
 
 pub(crate) use directory::{Directory, find_member, label};
+pub(crate) use intake::Intake;
 pub(crate) use read::{Reading, read};
 pub(crate) use send::{Order, Sent, resend, send};
+pub(crate) use shown::Item;

@@ -39,13 +39,39 @@ impl Drop for Running {
     }
 }
 
+/// The word for a service that is not there, or not for us.
+const NOT_FOUND: &str = "not_found";
+
 /// Calls a tool, and tells of its progress. Dropped, it is taken back.
 pub(super) async fn call(link: &Link, service: &str, tool: &str, args: Box<RawValue>, say: &Say) -> Reply {
-    let mut step = 0;
-    let mesh = match link.mesh(CONNECTION_WAIT, async |words| say.words(&mut step, words).await).await {
-        Ok(mesh) => mesh,
+    match ask(link, service, tool, args, say).await {
+        Ok(answer) => reply(answer),
+        Err(error) => error.into(),
+    }
+}
+
+/// The same; `missed` is told when the service is not there any more.
+pub(super) async fn call_or_miss(
+    link: &Link,
+    service: &str,
+    tool: &str,
+    args: Box<RawValue>,
+    say: &Say,
+    missed: impl FnOnce(),
+) -> Reply {
+    let answer = match ask(link, service, tool, args, say).await {
+        Ok(answer) => answer,
         Err(error) => return error.into(),
     };
+    if answer.error_code.as_ref().and_then(Value::as_str) == Some(NOT_FOUND) {
+        missed();
+    }
+    reply(answer)
+}
+
+async fn ask(link: &Link, service: &str, tool: &str, args: Box<RawValue>, say: &Say) -> Result<CallResult, CliError> {
+    let mut step = 0;
+    let mesh = link.mesh(CONNECTION_WAIT, async |words| say.words(&mut step, words).await).await?;
     let call_id = Uuid::now_v7().to_string();
     let mut route = link.route(&call_id);
     let mut running = Running { mesh: Arc::clone(&mesh), call_id: call_id.clone(), ended: false };
@@ -63,13 +89,11 @@ pub(super) async fn call(link: &Link, service: &str, tool: &str, args: Box<RawVa
         }
     };
     running.ended = true;
-    match answer {
-        Ok(answer) => reply(answer),
-        Err(ClientError::Lost(_)) => CliError::unreachable("reconnecting: the connection to the broker was lost")
-            .hint("the call may or may not have taken effect: look before you repeat it")
-            .into(),
-        Err(error) => CliError::from(error).into(),
-    }
+    answer.map_err(|error| match error {
+        ClientError::Lost(_) => CliError::unreachable("reconnecting: the connection to the broker was lost")
+            .hint("the call may or may not have taken effect: look before you repeat it"),
+        error => CliError::from(error),
+    })
 }
 
 fn progress(news: &wire::Progress) -> Progress {

@@ -108,7 +108,6 @@ impl Link {
     }
 
     /// The connection, if it is there.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(super) fn now(&self) -> Option<Arc<Mesh>> {
         match &*self.state.borrow() {
             State::Up(mesh) => Some(Arc::clone(mesh)),

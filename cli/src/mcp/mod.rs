@@ -11,13 +11,16 @@
 //! | [`call`] | a tool call, its progress and its end |
 //! | [`tools`] | lists of tools as they were given, and their names where those are too long |
 //! | [`proxy`] | the server of one service |
+//! | [`session`] | the server of a session |
 //! | [`launcher`] | whether whoever started this is still there |
 
 mod call;
 mod launcher;
 mod link;
 mod proxy;
+mod session;
 mod stdio;
 mod tools;
 
 pub(crate) use proxy::serve as serve_service;
+pub(crate) use session::serve as serve_session;

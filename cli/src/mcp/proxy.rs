@@ -9,7 +9,7 @@ use std::time::Duration;
 use protocol::wire::{PeerType, ServerName, SessionKind};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use super::link::{Link, Seat, Tenant};
@@ -26,6 +26,9 @@ use crate::wire;
 const FIRST_LIST_WAIT: Duration = Duration::from_secs(15);
 /// How long the broker may take for a list.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
+/// How often the list is looked at again while nobody says anything: a service that goes, or is replaced by one with other
+/// tools, may be told to those alone who are peers.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Says that a service has other tools than before.
 const TOOLS_CHANGED_TYPE: &str = "mcp_tools_changed";
 
@@ -42,7 +45,10 @@ pub(crate) async fn serve(printer: Printer, slug: Option<String>, service: Strin
     proxy.take_kept();
     let (outlet, lines) = Outlet::new();
     let link = proxy.link.clone();
-    let keeper = tokio::spawn(link.clone().keep(Arc::clone(&proxy), Follow(Arc::clone(&proxy), outlet.clone())));
+    let keeper = tokio::spawn(
+        link.clone()
+            .keep(Arc::clone(&proxy), Follow { proxy: Arc::clone(&proxy), outlet: outlet.clone(), is_doubted: false }),
+    );
     let about = About { name: format!("mesh:{}", proxy.service), ..About::default() };
     let served = tokio::select! {
         served = serve_pipes(Arc::clone(&proxy), about, (outlet, lines), tokio::io::stdin(), tokio::io::stdout()) => served,
@@ -67,6 +73,8 @@ struct Proxy {
     tools: watch::Sender<Option<Given>>,
     /// The mesh's id, once `config.json` could be read.
     mesh_id: Mutex<Option<String>>,
+    /// The list may be another one without anybody having said so: a service that goes is told to nobody who is no peer.
+    doubted: Notify,
 }
 
 impl Proxy {
@@ -75,7 +83,7 @@ impl Proxy {
         let digits = std::process::id().to_string().len();
         let room = room_of_proxy(&service, digits);
         let (link, tools) = (Link::new(), watch::Sender::new(None));
-        Self { service, slug, profile, printer, link, room, tools, mesh_id: Mutex::new(None) }
+        Self { service, slug, profile, printer, link, room, tools, mesh_id: Mutex::new(None), doubted: Notify::new() }
     }
 
     fn mesh_id(&self) -> Option<String> {
@@ -139,6 +147,7 @@ impl Seat for Proxy {
 
 impl Lane for Proxy {
     async fn list(&self) -> Vec<Arc<RawValue>> {
+        self.doubted.notify_one();
         let mut tools = self.tools.subscribe();
         // When nothing comes the list is empty, and the client is told when there is one.
         let _ = timeout(FIRST_LIST_WAIT, tools.wait_for(Option::is_some)).await;
@@ -151,26 +160,37 @@ impl Lane for Proxy {
             let tools = self.tools.borrow();
             tools.as_ref().map_or(asked.name.as_str(), |given| given.own_name(&asked.name)).to_owned()
         };
-        call::call(&self.link, &self.service, &tool, asked.arguments, &asked.say).await
+        let missed = || self.doubted.notify_one();
+        call::call_or_miss(&self.link, &self.service, &tool, asked.arguments, &asked.say, missed).await
     }
 }
 
 /// What comes unasked.
-struct Follow(Arc<Proxy>, Outlet);
+struct Follow {
+    proxy: Arc<Proxy>,
+    outlet: Outlet,
+    is_doubted: bool,
+}
 
 impl Tenant for Follow {
     async fn connected(&mut self, mesh: &Arc<Mesh>) -> Result<(), CliError> {
-        self.0.refresh(mesh, &self.1).await
+        self.proxy.refresh(mesh, &self.outlet).await
     }
 
     async fn took(&mut self, mesh: &Mesh, frames: Vec<Frame>) -> Result<(), CliError> {
         let concerns_us = |frame: &Frame| {
             frame.kind() == TOOLS_CHANGED_TYPE
-                && frame.read::<ServerName>().is_ok_and(|named| named.server_name == self.0.service)
+                && frame.read::<ServerName>().is_ok_and(|named| named.server_name == self.proxy.service)
         };
-        if frames.iter().any(concerns_us) {
-            return self.0.refresh(mesh, &self.1).await;
+        if frames.iter().any(concerns_us) || std::mem::take(&mut self.is_doubted) {
+            return self.proxy.refresh(mesh, &self.outlet).await;
         }
         Ok(())
+    }
+
+    async fn woken(&mut self) {
+        // Whichever comes first; the end of the wait is as good a reason.
+        let _ = timeout(LOOK_AGAIN, self.proxy.doubted.notified()).await;
+        self.is_doubted = true;
     }
 }

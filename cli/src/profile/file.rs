@@ -67,7 +67,6 @@ pub(super) fn lock(within: &Path, name: &str) -> Result<File, CliError> {
 }
 
 /// The same without waiting; none while another has it.
-#[allow(dead_code, reason = "for the server of a session")]
 pub(super) fn try_lock(within: &Path, name: &str) -> Result<Option<File>, CliError> {
     let path = within.join(name);
     let file = open_lock(within, &path)?;

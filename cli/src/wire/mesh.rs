@@ -3,10 +3,10 @@
 
 use protocol::wire::{
     Ack, Changed, FileId, FileList, FileUrl, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate,
-    InviteListResult, InviteResult, InviteRevoke, McpEvents, McpEventsResult, McpRegister, McpRegisterAck, McpScope,
-    McpScopeResult, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult, MeshSet, MeshSetResult,
-    PeersList, ReadInbox, Send, Status, Summary, Watch, WatchAck, WatchHistory, WatchHistoryResult, WatchId,
-    WatchListResult, WatchTestResult,
+    InviteListResult, InviteResult, InviteRevoke, McpEvents, McpEventsResult, McpListResult, McpRegister,
+    McpRegisterAck, McpScope, McpScopeResult, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult,
+    MeshSet, MeshSetResult, MessageStatus, MessageStatusResult, PeersList, ReadInbox, Send, Status, Summary, Watch,
+    WatchAck, WatchHistory, WatchHistoryResult, WatchId, WatchListResult, WatchTestResult,
 };
 use serde::Serialize;
 
@@ -21,6 +21,9 @@ pub(crate) struct ListMembers {}
 /// `mesh_info`.
 #[derive(Debug, Serialize)]
 pub(crate) struct MeshInfo {}
+/// `mcp_list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct McpList {}
 /// `invite_list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct InviteList {}
@@ -66,6 +69,8 @@ requests! {
     DeleteFile: "delete_file" -> "ack" Ack,
     ListMembers: "list_members" -> "members_list" MembersList,
     McpEvents: "mcp_events" -> "mcp_events_result" McpEventsResult,
+    McpList: "mcp_list" -> "mcp_list_result" McpListResult,
+    MessageStatus: "message_status" -> "message_status_result" MessageStatusResult,
     McpRegister: "mcp_register" -> "mcp_register_ack" McpRegisterAck,
     McpScope: "mcp_scope" -> "mcp_scope_result" McpScopeResult,
     MeshInfo: "mesh_info" -> "mesh_info_result" MeshInfoResult,

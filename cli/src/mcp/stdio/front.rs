@@ -68,7 +68,6 @@ pub(crate) enum Reply {
 
 impl Reply {
     /// A result that is text.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(crate) fn text(text: impl Into<String>) -> Self {
         Self::said(text.into(), false)
     }

@@ -38,7 +38,6 @@ impl Outlet {
     }
 
     /// Says something unasked; nothing before the handshake is over.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(crate) async fn notify(&self, method: &str, params: &impl Serialize) {
         if *self.ready.borrow() {
             self.line(json!({ "jsonrpc": "2.0", "method": method, "params": params }).to_string()).await;
@@ -62,7 +61,6 @@ impl Outlet {
     }
 
     /// Whether the handshake is over, and when it is.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(crate) fn ready(&self) -> watch::Receiver<bool> {
         self.ready.subscribe()
     }

@@ -32,7 +32,7 @@ impl Given {
             Some((name, hidden_removed(tool)))
         };
         let named: Vec<(String, Arc<RawValue>)> = tools.iter().filter_map(|tool| named(tool)).collect();
-        let names = Names::assign(named.iter().map(|(name, _)| (name.clone(), name.clone())), room);
+        let names = Names::assign(named.iter().map(|(name, _)| (name.clone(), name.clone(), name.clone())), room);
         let shown = named
             .into_iter()
             .map(|(name, tool)| {

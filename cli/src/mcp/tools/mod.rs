@@ -3,5 +3,5 @@
 mod given;
 mod names;
 
-pub(super) use given::Given;
-pub(super) use names::room_of_proxy;
+pub(super) use given::{Given, hidden_removed};
+pub(super) use names::{Names, PREFIX_OF_SESSION, room_behind, room_of_proxy};

@@ -30,7 +30,6 @@ const SHARED: &str = "cli";
 const OWN: &str = "session-";
 
 /// A session of its own that nobody took up for so long is forgotten: longer than any message waits for it.
-#[allow(dead_code, reason = "for the server of a session")]
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(60 * 24 * 3_600);
 
 /// A session's file.
@@ -51,7 +50,6 @@ impl Profile {
 
     /// The session with this id: whoever names it again has the same key, and so the same address. Others that were not
     /// taken up for long are cleared away.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(crate) fn own_session(&self, mesh_id: &str, id: &str) -> Result<SessionFile, CliError> {
         let directory = self.directory.join(DIRECTORY).join(file_name(mesh_id)?);
         let bad = |_| CliError::usage("CLAUDEMESH_SESSION_ID is no session's id: letters, digits, - and _");
@@ -131,13 +129,11 @@ impl SessionFile {
     }
 
     /// Takes the right to be this session, unless another process has it.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(crate) fn try_lock(&self) -> Result<Option<File>, CliError> {
         file::try_lock(&self.directory, &format!("{}.inbox.lock", self.name))
     }
 
     /// Removes the file, and all that the session remembers with it.
-    #[allow(dead_code, reason = "for the server of a session")]
     pub(crate) fn remove(&self) -> Result<(), CliError> {
         for kind in ["json", "lock", "inbox.lock"] {
             file::remove(&self.directory.join(format!("{}.{kind}", self.name)))?;
