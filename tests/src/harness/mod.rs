@@ -17,6 +17,7 @@
 //! | [`ledger`] | which messages are due where, and what came |
 //! | [`postgres`] | a database, or a server to break |
 //! | [`load`] | a steady stream of calls, each answer counted |
+//! | [`stdio`] | a model's client, before an MCP server on two pipes |
 //! | [`hostile`] | frames that no client would send |
 //! | [`rng`] | numbers that look random, the same in every run |
 //! | [`site`] | a web server that says what a story wants |
@@ -41,6 +42,7 @@ pub mod receiver;
 pub mod rng;
 pub mod session;
 pub mod site;
+pub mod stdio;
 pub mod tree;
 pub mod turn;
 pub mod wait;
@@ -58,6 +60,7 @@ pub use receiver::Receiver;
 pub use rng::Rng;
 pub use session::{Client, Session};
 pub use site::{Asked, Page, Site};
+pub use stdio::Stdio;
 pub use tree::{Node, Tree};
 pub use wait::wait_until;
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::Mesh;
 use crate::harness::command::Outcome;
 use crate::harness::processes::{self, Identity};
+use crate::harness::stdio::Stdio as McpClient;
 use crate::harness::tree::Tree;
 use crate::harness::{ASK, SETTLE, http, programs, wait_until};
 
@@ -34,6 +35,28 @@ impl Mesh {
         let mut command = self.program();
         command.args(words).stdin(Stdio::null()).stdout(Stdio::piped());
         command.spawn().expect("the built program starts")
+    }
+
+    /// A verb, not started yet.
+    #[must_use]
+    pub fn verb(&self, words: &[&str]) -> Command {
+        let mut command = self.program();
+        command.args(words);
+        command
+    }
+
+    /// A model's client before `claudemesh mcp`, which is the session of this id.
+    #[must_use]
+    pub fn session_client(&self, id: &str) -> McpClient {
+        let mut command = self.verb(&["mcp"]);
+        command.env("CLAUDEMESH_SESSION_ID", id);
+        McpClient::start(command)
+    }
+
+    /// A model's client before the proxy of a service.
+    #[must_use]
+    pub fn service_client(&self, service: &str) -> McpClient {
+        McpClient::start(self.verb(&["mcp", "--service", service]))
     }
 
     /// Deploys the fixture with these flags and waits for its end, good or bad.
