@@ -3,7 +3,7 @@
 #
 # Silent when nothing is missing. Otherwise it says in one line what it installs and how, and where
 # it may not install it fails with the command to type. Nothing is installed outside the system's
-# own packages and the folder .venv of this project.
+# own packages and the folders .venv and .node of this project.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,6 +11,8 @@ readonly MIN_NODE=18
 readonly MIN_PYTHON_MINOR=10
 # The first that makes databases with ICU's order, which the tests compare with.
 readonly MIN_POSTGRES=15
+# The client that the stories of sessions drive: a version that is known to run here, so that a newer one cannot break them.
+readonly CLIENT=@anthropic-ai/claude-code@2.1.197
 PATH="$PATH:$PWD/.venv/bin:${HOME:-/root}/.cargo/bin"
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -155,6 +157,22 @@ install_uv() {
   rm -f "$log"
 }
 
+# ---- the Claude Code client, in a folder of the project ----------------------------------------------
+
+# Without it all else can still be tested: it is said here, and by the stories that need it.
+install_client() {
+  local log version=${CLIENT##*@}
+  [ "$(.node/node_modules/.bin/claude --version 2>/dev/null | cut -d ' ' -f 1)" != "$version" ] || return 0
+  say "installing $CLIENT into .node with npm"
+  log=$(mktemp)
+  if ! { npm install --prefix .node --no-audit --no-fund --loglevel=error "$CLIENT" && .node/node_modules/.bin/claude --version; } >"$log" 2>&1; then
+    tail -n 15 "$log" >&2
+    say "the Claude Code client could not be installed (the words are above): the stories that drive it will fail; type:"
+    say "  npm install --prefix .node $CLIENT"
+  fi
+  rm -f "$log"
+}
+
 main() {
   case "${1:-}" in
     demo | test | lint) ;;
@@ -171,6 +189,7 @@ main() {
     [ "$1" != test ] || check_postgres
     install_packages
     install_uv
+    [ "$1" != test ] || install_client
   fi
 }
 

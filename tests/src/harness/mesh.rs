@@ -251,7 +251,9 @@ impl Mesh {
         files.iter().map(|file| format!("--- end of {}\n{}\n", file.display(), tail(file))).collect()
     }
 
-    fn program(&self) -> Command {
+    /// The program, in this mesh's directories.
+    #[must_use]
+    pub fn program(&self) -> Command {
         let mut command = Command::new(programs::claudemesh());
         for name in FOREIGN {
             command.env_remove(name);

@@ -8,6 +8,8 @@
 //! |---|---|
 //! | [`mesh`] | starts `claudemesh up`, stops it, kills its parts |
 //! | [`command`] | runs a verb and reads its JSON |
+//! | [`desk`] | a person's home with a client in it |
+//! | [`model`] | what that client takes for a model |
 //! | [`tree`] | `GET /tree`, and finding nodes in it |
 //! | [`processes`] | which processes exist, whose they are, what they cost |
 //! | [`peer`] | a WebSocket peer written from the wire's description |
@@ -27,6 +29,7 @@
 //! | [`programs`] | where the built programs are |
 
 pub mod command;
+pub mod desk;
 pub mod hostile;
 pub mod http;
 pub mod ledger;
@@ -34,6 +37,7 @@ pub mod level;
 pub mod load;
 pub mod members;
 pub mod mesh;
+pub mod model;
 pub mod peer;
 pub mod postgres;
 pub mod processes;
@@ -50,10 +54,12 @@ pub mod wait;
 use std::time::Duration;
 
 pub use command::Outcome;
+pub use desk::Desk;
 pub use level::{Level, levels};
 pub use load::{Load, LoadReport};
 pub use members::{Member, Owner};
 pub use mesh::{Backend, Mesh, Options};
+pub use model::{Model, Turn};
 pub use peer::Peer;
 pub use processes::{Identity, Table};
 pub use receiver::Receiver;

@@ -44,6 +44,21 @@ pub fn mail_peer() -> PathBuf {
     find("mail-peer")
 }
 
+/// The Claude Code client, where `scripts/setup.sh test` puts it.
+///
+/// # Panics
+/// If it is not there.
+#[must_use]
+pub fn client() -> PathBuf {
+    let path = project().join(".node/node_modules/.bin/claude");
+    assert!(
+        path.exists(),
+        "the Claude Code client is not installed in {}: type scripts/setup.sh test, which says why if it cannot",
+        project().join(".node").display()
+    );
+    path
+}
+
 /// The project's folder.
 #[must_use]
 pub fn project() -> PathBuf {

@@ -3,6 +3,7 @@
 mod acceptance;
 mod agreement;
 mod calls;
+mod claude;
 mod demo;
 mod failures;
 mod git;
