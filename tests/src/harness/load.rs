@@ -74,7 +74,12 @@ impl Load {
     /// Starts it beside the test.
     #[must_use]
     pub fn start(mesh: &Mesh, plan: Plan) -> Self {
-        let membership = mesh.membership();
+        Self::start_as(mesh.membership(), plan)
+    }
+
+    /// The same as another member: an entry of its `config.json`.
+    #[must_use]
+    pub fn start_as(membership: Value, plan: Plan) -> Self {
         let report = Arc::new(Mutex::new(LoadReport::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, asked) = (Arc::clone(&report), Arc::clone(&stop));

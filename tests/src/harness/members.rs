@@ -88,6 +88,17 @@ impl Member {
     pub fn secret(&self) -> String {
         hex::encode(self.key.to_keypair_bytes())
     }
+
+    /// What its `config.json` would have, for the broker on a port of this machine.
+    #[must_use]
+    pub fn membership(&self, port: u16) -> Value {
+        json!({
+            "meshId": self.mesh,
+            "memberId": self.id,
+            "secretKey": self.secret(),
+            "brokerUrl": format!("ws://127.0.0.1:{port}/ws"),
+        })
+    }
 }
 
 impl Owner {
@@ -147,6 +158,14 @@ impl Owner {
     pub fn crew(&self, prefix: &str, count: usize) -> Result<Vec<Arc<Member>>, String> {
         let invite = self.invite("member", u32::try_from(count).map_err(|error| error.to_string())?)?;
         (0..count).map(|index| invite.join(&format!("{prefix}{index}"))).collect()
+    }
+
+    /// So many admins: an invite of theirs is good once.
+    ///
+    /// # Errors
+    /// What the broker answered.
+    pub fn admins(&self, prefix: &str, count: usize) -> Result<Vec<Arc<Member>>, String> {
+        (0..count).map(|index| self.invite("admin", 1)?.join(&format!("{prefix}{index}"))).collect()
     }
 
     /// Removes a member.

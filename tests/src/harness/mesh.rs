@@ -202,6 +202,12 @@ impl Mesh {
         self.up = Some(command.spawn().expect("the built program starts"));
     }
 
+    /// Its database on a server; none when it keeps its memory in a file.
+    #[must_use]
+    pub fn database(&self) -> Option<&Database> {
+        self.database.as_ref()
+    }
+
     /// The directory of everything of this mesh.
     #[must_use]
     pub fn root(&self) -> &Path {

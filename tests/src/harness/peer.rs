@@ -117,6 +117,20 @@ impl Peer {
         self.reply_to(&id).await
     }
 
+    /// Sends a deploy, an update or an undeploy, and waits for its end: how it ended, whatever was said on the way.
+    ///
+    /// # Errors
+    /// The socket's words.
+    pub async fn settle(&mut self, message: Value) -> Result<Value, String> {
+        let id = self.send(message).await?;
+        loop {
+            let said = self.reply_to(&id).await?;
+            if !matches!(said["status"].as_str(), Some("queued" | "building" | "starting")) {
+                return Ok(said);
+            }
+        }
+    }
+
     /// The next message that carries this `_reqId`.
     ///
     /// # Errors

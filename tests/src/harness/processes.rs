@@ -86,6 +86,16 @@ impl Table {
             .collect()
     }
 
+    /// Live processes with this variable in their environment, written `NAME=value`.
+    #[must_use]
+    pub fn with_variable(&self, variable: &str) -> Vec<&Entry> {
+        let has = |entry: &&Entry| {
+            let environment = fs::read(format!("/proc/{}/environ", entry.id.pid)).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|one| one == variable.as_bytes())
+        };
+        self.0.iter().filter(|entry| !entry.is_zombie()).filter(has).collect()
+    }
+
     /// Live processes that name `folder` in their arguments or their environment, or work in it.
     #[must_use]
     pub fn touching(&self, folder: &Path) -> Vec<&Entry> {
@@ -155,7 +165,7 @@ mod tests {
     #[test]
     fn a_child_is_found_by_its_parent_and_its_argument_and_is_gone_after_its_kill() {
         let token = format!("61.{}", std::process::id());
-        let mut child = Command::new("sleep").arg(&token).spawn().unwrap();
+        let mut child = Command::new("sleep").arg(&token).env("HARNESS_TOKEN", &token).spawn().unwrap();
         let found = super::super::wait_until("the child's arguments", std::time::Duration::from_secs(10), || {
             let table = Table::read();
             let ids: Vec<_> = table.with_argument(&token).iter().map(|entry| entry.id).collect();
@@ -167,6 +177,8 @@ mod tests {
         })
         .unwrap();
         assert_eq!(found.pid, child.id());
+        let marked = |variable: &str| Table::read().with_variable(variable).len();
+        assert_eq!((marked(&format!("HARNESS_TOKEN={token}")), marked(&format!("HARNESS_TOKEN={token}0"))), (1, 0));
         assert_eq!(survivors(&[found]).len(), 1);
         send(found.pid, Signal::SIGKILL);
         child.wait().unwrap();

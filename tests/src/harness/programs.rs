@@ -38,6 +38,12 @@ pub fn mail() -> PathBuf {
     find("load-mail")
 }
 
+/// The program that measures services beside each other.
+#[must_use]
+pub fn services() -> PathBuf {
+    find("load-services")
+}
+
 /// A receiver in a process of its own.
 #[must_use]
 pub fn mail_peer() -> PathBuf {

@@ -53,7 +53,7 @@ pub(crate) fn list(changed: bool) -> Vec<Value> {
     let acts = json!({ "readOnlyHint": false, "idempotentHint": false });
     let mut tools = vec![
         tool("echo", "Says what it is told", &text("text"), &["text"], &safe),
-        tool("count", "Writes down that it ran, and how often", &none(), &[], &acts),
+        tool("count", "Writes down that it ran, and how often; then takes its time", &count("ms"), &[], &acts),
         tool("slow", "Takes its time", &count("ms"), &["ms"], &reads),
         tool("big", "Gives this many bytes", &count("bytes"), &["bytes"], &reads),
         tool("env", "Shows its environment", &text("name"), &[], &reads),
@@ -88,7 +88,11 @@ pub(crate) fn call(name: &str, arguments: &Value, count_file: Option<&str>, seen
     let number = |key: &str| arguments.get(key).and_then(Value::as_u64);
     match name {
         "echo" => text("text").map_or_else(|| missing("text"), |text| Outcome::Text(text.to_owned())),
-        "count" => reported(count(count_file), |count| count.to_string()),
+        // Written down before the time is taken: what is killed meanwhile has run.
+        "count" => match (reported(count(count_file), |count| count.to_string()), number("ms")) {
+            (Outcome::Text(text), Some(ms)) => Outcome::Later { after_ms: ms.min(MAX_SLOW_MS), text },
+            (outcome, _) => outcome,
+        },
         "slow" => number("ms").map_or_else(
             || missing("ms"),
             |ms| Outcome::Later { after_ms: ms.min(MAX_SLOW_MS), text: format!("slept {ms} ms") },
@@ -237,8 +241,10 @@ mod tests {
         let once = || call("count", &json!({}), Some(file), Seen::default());
         assert_eq!(once(), Outcome::Text("1".to_owned()));
         assert_eq!(once(), Outcome::Text("2".to_owned()));
+        let slow = call("count", &json!({ "ms": 5 }), Some(file), Seen::default());
+        assert_eq!(slow, Outcome::Later { after_ms: 5, text: "3".to_owned() });
         let lines = std::fs::read_to_string(file).unwrap();
-        assert_eq!(lines.lines().count(), 2);
+        assert_eq!(lines.lines().count(), 3);
         let nowhere = call("count", &json!({}), Some("/no/such/directory/count"), Seen::default());
         assert!(matches!(nowhere, Outcome::Failed(_)), "{nowhere:?}");
     }
