@@ -30,6 +30,12 @@ pub const WATCHES: Markers = Markers {
     end: "<!-- watches: until here -->",
 };
 
+/// Around what is measured of services beside each other.
+pub const SERVICES: Markers = Markers {
+    begin: "<!-- services: from here on this is written by `make bench` -->",
+    end: "<!-- services: until here -->",
+};
+
 impl Markers {
     /// That the page is there and has a place for the tables.
     ///

@@ -3,3 +3,4 @@
 mod compare;
 mod faults;
 mod mail;
+mod services;
