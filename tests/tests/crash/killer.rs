@@ -1,5 +1,6 @@
 //! Twenty services, fifty peers that call them, and somebody who kills a service's process five times a second.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::thread;
@@ -26,9 +27,9 @@ const CALL_MS: u32 = 50;
 /// The pace of the killer is what the story is about; nothing waits for it.
 const BETWEEN_KILLS: Duration = Duration::from_millis(200);
 const LENGTH_S: u32 = 60;
-/// A service is spared for so many kills after its own: a call that two deaths meet is `poison` by promise, which
-/// another story shows.
-const SPARED: usize = 5;
+/// A service is spared until each of its callers had so many answers since its last kill, far more than are on their way
+/// at once: a call that two deaths meet is `poison` by promise, which another story shows.
+const SPARED: u64 = 10;
 /// Every service is asked to show that it serves after the last kill.
 const AFTER: u64 = 5;
 
@@ -100,25 +101,35 @@ fn running(mesh: &Mesh) -> Vec<(usize, u32)> {
     (0..SERVICES).filter_map(|number| Some((number, one(number)?))).collect()
 }
 
+/// How many answers each caller of a service has had.
+fn answers(callers: &[Vec<Caller>; 2], service: usize) -> Vec<u64> {
+    let of = callers.iter().flatten().filter(|caller| caller.service == service);
+    of.map(|caller| caller.load.report()).map(|report| report.ok + report.errors.values().sum::<u64>()).collect()
+}
+
 /// Kills for as long as the story is; how often.
-fn kill(mesh: &Mesh) -> usize {
+fn kill(mesh: &Mesh, callers: &[Vec<Caller>; 2]) -> usize {
     let mut rng = Rng::seeded(20);
-    let mut killed: Vec<usize> = Vec::new();
+    let (mut kills, mut before) = (0, BTreeMap::<usize, Vec<u64>>::new());
     let end = Instant::now() + Duration::from_secs(scaled(LENGTH_S, 1).into());
     let mut next = Instant::now();
     while next < end {
         thread::sleep(next.saturating_duration_since(Instant::now()));
         next += BETWEEN_KILLS;
-        let spared = &killed[killed.len().saturating_sub(SPARED)..];
-        let targets: Vec<_> = running(mesh).into_iter().filter(|(service, _)| !spared.contains(service)).collect();
+        let served = |service: usize| {
+            let Some(before) = before.get(&service) else { return true };
+            before.iter().zip(answers(callers, service)).all(|(before, now)| now >= before + SPARED)
+        };
+        let targets: Vec<_> = running(mesh).into_iter().filter(|(service, _)| served(*service)).collect();
         if targets.is_empty() {
             continue;
         }
         let (service, pid) = *rng.of(&targets);
         processes::send(pid, Signal::SIGKILL);
-        killed.push(service);
+        before.insert(service, answers(callers, service));
+        kills += 1;
     }
-    killed.len()
+    kills
 }
 
 /// Of all peers of one tool.
@@ -135,7 +146,7 @@ fn h09_fifty_peers_and_a_killer_among_twenty_services_no_call_fails_unsaid_or_ru
     let memberships: Vec<Value> = crew.iter().map(|member| member.membership(mesh.port())).collect();
     let callers = callers(&mesh, &memberships);
 
-    let kills = kill(&mesh);
+    let kills = kill(&mesh, &callers);
     assert!(kills >= scaled(LENGTH_S, 1) as usize, "{kills} kills are none to speak of");
     // Whoever died last is back, too.
     for Caller { load, .. } in callers.iter().flatten() {
