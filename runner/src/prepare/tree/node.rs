@@ -82,7 +82,7 @@ impl Node<'_> {
             let file = file.to_string_lossy().into_owned();
             return Err(none("its program is not there; if it has to be built, name a build command", vec![file]));
         };
-        let head = read(&program, u64::try_from(bin::HEAD_BYTES).unwrap_or(u64::MAX))?;
+        let head = read(&program, bin::HEAD_BYTES)?;
         let start = match (bin::start(&program, &head), self.bun) {
             (Start::Node { .. }, true) => Start::Bun,
             (Start::Direct, true) if program.extension().is_some_and(|ending| ending == "ts") => Start::Bun,
