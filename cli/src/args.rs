@@ -114,6 +114,8 @@ pub(crate) enum Command {
     Hook(command::hook::HookArgs),
     /// Watch URLs, and be told when they change
     Watch(Box<command::watch::WatchArgs>),
+    /// Keep secrets that only you can open
+    Vault(command::vault::VaultArgs),
     /// Show the supervision tree
     Tree(command::tree::TreeArgs),
     /// Say whether the broker, or one node of its tree, is well

@@ -288,7 +288,7 @@ mod tests {
     /// The ids of the ends, `0` for what is awaited, `-1` for a flush.
     fn shown(jobs: &[Job]) -> Vec<i64> {
         let id = |job: &Job| match job {
-            Job::Write { entry: Entry::End { ids, .. }, .. } => ids[0],
+            Job::Write { entry: Entry::End { ids, .. }, .. } => *ids.first().unwrap(),
             Job::Write { .. } => 0,
             Job::Flush(_) => -1,
         };

@@ -88,7 +88,7 @@ async fn a_watch_is_kept_found_and_removed_by_its_owner_alone(backend: Backend) 
     let row = watch(first, "w_00000001");
     store.add_watch(row.clone()).await.unwrap();
     assert!(matches!(store.add_watch(row.clone()).await, Err(StoreError::Taken { .. })));
-    assert_eq!(store.watches(mesh).await.unwrap(), [row.clone()]);
+    assert_eq!(store.watches(mesh).await.unwrap(), std::slice::from_ref(&row));
     assert_eq!(store.watch(mesh, &row.id).await.unwrap(), Some(row.clone()));
     assert_eq!(store.watch(&broker::store::MeshId::new(), &row.id).await.unwrap(), None);
     let other = broker::store::MemberId::new();

@@ -111,7 +111,9 @@ fn with_server(text: &str, program: Option<&str>) -> Edited {
 /// Whether our server is as it should be; what the person added to it stays.
 fn is_server(servers: &Object, program: &str) -> bool {
     let entry = servers.get(SERVER).and_then(|entry| serde_json::from_str::<Value>(entry.get()).ok());
-    entry.is_some_and(|entry| entry["command"] == program && entry["args"] == json!(["mcp"]))
+    entry.is_some_and(|entry| {
+        entry.get("command") == Some(&json!(program)) && entry.get("args") == Some(&json!(["mcp"]))
+    })
 }
 
 fn with_hooks(text: &str, program: Option<&str>) -> Edited {

@@ -1,8 +1,9 @@
-//! `broker`: a broker on a machine of its own.
+//! `broker`: a broker on a machine of its own. `rotate-key`: another at-rest key for a broker that does not run;
+//! `--json`: `{"values", "keyVersion"}`.
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use protocol::SecretString;
 
 use super::Context;
@@ -12,6 +13,8 @@ use crate::error::CliError;
 /// The words of `broker`. What is left out is decided by the broker's own configuration, which also reads the environment.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BrokerCommand>,
     /// Where to listen, such as 127.0.0.1:7900
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
@@ -36,7 +39,23 @@ pub(crate) struct BrokerArgs {
     pub(crate) print_config: bool,
 }
 
+/// What is done with a broker that does not run.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BrokerCommand {
+    /// Seal everything in the database under a new at-rest key
+    RotateKey {
+        /// In place of BROKER_ENCRYPTION_KEY, where that is set: a file of mode 600 with the 64 hexadecimal digits
+        #[arg(long, value_name = "FILE")]
+        next_key_file: Option<PathBuf>,
+    },
+}
+
 /// Runs `broker` until it is told to stop.
 pub(crate) fn run(context: &Context, args: &BrokerArgs) -> Result<(), CliError> {
-    daemon::broker::start(context.printer, args)
+    match &args.command {
+        None => daemon::broker::start(context.printer, args),
+        Some(BrokerCommand::RotateKey { next_key_file }) => {
+            daemon::broker::rotate_key(context.printer, args, next_key_file.as_deref())
+        }
+    }
 }

@@ -72,7 +72,7 @@ pub(crate) async fn run(context: &Context, args: FileArgs) -> Result<(), CliErro
 }
 
 async fn list(context: &Context, timeout: Duration) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let answer = client.request(&ListFiles {}, timeout).await;
     client.close().await;
     let answer = answer?;
@@ -113,7 +113,7 @@ async fn get(context: &Context, wanted: Wanted, timeout: Duration) -> Result<(),
     if let Some(path) = place.as_deref().filter(|path| !force && fs::symlink_metadata(path).is_ok()) {
         return Err(exists(path));
     }
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let told = client.request(&FileId { file_id: id.clone() }, timeout).await;
     client.close().await;
     let told: FileUrl = told.map_err(|error| explained(error.into()))?;
@@ -171,7 +171,7 @@ fn exists(path: &Path) -> CliError {
 }
 
 async fn delete(context: &Context, id: String, timeout: Duration) -> Result<(), CliError> {
-    let mut client = context.client().await?;
+    let client = context.client().await?;
     let gone = client.request(&crate::wire::mesh::DeleteFile(FileId { file_id: id.clone() }), timeout).await;
     client.close().await;
     gone.map_err(|error| explained(error.into()))?;

@@ -240,7 +240,7 @@ async fn require_proofs(context: &Context, state: Switch) -> Result<(), CliError
 }
 
 async fn plain_env(context: &Context, state: PlainEnv) -> Result<(), CliError> {
-    let mut mesh = context.mesh(Pushes::Dropped).await?;
+    let mesh = context.mesh(Pushes::Dropped).await?;
     let request = MeshSet { plain_env: Some(state == PlainEnv::On), ..MeshSet::default() };
     let answer = mesh.client.request(&request, ANSWER_TIMEOUT).await;
     mesh.close().await;

@@ -38,6 +38,7 @@ pub(crate) mod undeploy;
 pub(crate) mod up;
 pub(crate) mod update;
 pub(crate) mod values;
+pub(crate) mod vault;
 pub(crate) mod version;
 pub(crate) mod watch;
 
@@ -168,6 +169,7 @@ pub(crate) fn run(cli: Cli, printer: Printer) -> Result<(), CliError> {
             Ok(())
         }
         Command::Watch(args) => block_on(watch::run(&context, *args)),
+        Command::Vault(args) => block_on(vault::run(&context, args)),
         Command::Tree(args) => block_on(tree::run(&context, args)),
         Command::Health(args) => block_on(health::run(&context, args)),
         Command::Completions(args) => {

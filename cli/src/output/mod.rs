@@ -102,6 +102,16 @@ impl Printer {
         self.out
     }
 
+    /// Whether a result is shown on a terminal.
+    pub(crate) fn out_is_terminal(&self) -> bool {
+        self.out_is_terminal
+    }
+
+    /// Whether a result is one JSON document.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Whether a result can be painted over: standard output is a terminal that understands how.
     pub(crate) fn repaints(&self) -> bool {
         self.out_is_terminal && !self.json && !is_dumb()
@@ -150,11 +160,6 @@ impl Printer {
     pub(crate) fn raw(&self, bytes: &[u8]) {
         let mut out = io::stdout().lock();
         let _ = out.write_all(bytes).and_then(|()| out.flush());
-    }
-
-    /// Whether standard output is one JSON document.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
     }
 
     /// A remark beside the result.

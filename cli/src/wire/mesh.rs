@@ -5,8 +5,9 @@ use protocol::wire::{
     Ack, Changed, FileId, FileList, FileUrl, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate,
     InviteListResult, InviteResult, InviteRevoke, McpEvents, McpEventsResult, McpListResult, McpRegister,
     McpRegisterAck, McpScope, McpScopeResult, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult,
-    MeshSet, MeshSetResult, MessageStatus, MessageStatusResult, PeersList, ReadInbox, Send, Status, Summary, Watch,
-    WatchAck, WatchHistory, WatchHistoryResult, WatchId, WatchListResult, WatchTestResult,
+    MeshSet, MeshSetResult, MessageStatus, MessageStatusResult, PeersList, ReadInbox, Send, Status, Summary, VaultAck,
+    VaultEntry, VaultGetResult, VaultKey, VaultKeys, VaultListResult, Watch, WatchAck, WatchHistory,
+    WatchHistoryResult, WatchId, WatchListResult, WatchTestResult,
 };
 use serde::Serialize;
 
@@ -34,6 +35,9 @@ pub(crate) struct WatchList {}
 /// `watch_test`: its members are those of `watch`.
 #[derive(Debug, Serialize)]
 pub(crate) struct TestWatch(pub(crate) Watch);
+/// `vault_list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct VaultList {}
 
 /// `join_group`: its members are those of `leave_group`, so that the type says which it is.
 #[derive(Debug, Serialize)]
@@ -92,4 +96,8 @@ requests! {
     WatchList: "watch_list" -> "watch_list_result" WatchListResult,
     WatchHistory: "watch_history" -> "watch_history_result" WatchHistoryResult,
     TestWatch: "watch_test" -> "watch_test_result" WatchTestResult,
+    VaultEntry: "vault_set" -> "vault_ack" VaultAck,
+    VaultList: "vault_list" -> "vault_list_result" VaultListResult,
+    VaultKeys: "vault_get" -> "vault_get_result" VaultGetResult,
+    VaultKey: "vault_delete" -> "vault_ack" VaultAck,
 }

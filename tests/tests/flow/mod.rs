@@ -18,6 +18,7 @@ mod sealed;
 mod second_up;
 mod services;
 mod two_runners;
+mod vault;
 mod watch;
 mod watches;
 mod zip;

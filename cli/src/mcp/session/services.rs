@@ -15,6 +15,7 @@ use crate::client::{ANSWER_TIMEOUT, Deadline};
 use crate::command::{Context, values};
 use crate::error::CliError;
 use crate::mcp::stdio::Say;
+use crate::sealing::{Sealer, Wanted};
 use crate::text::{self, Foreign};
 use crate::upload;
 use crate::wire::{self, DeployStatus, Request};
@@ -69,15 +70,24 @@ pub(super) struct SchemaOf {
     tool_name: Option<String>,
 }
 
+/// A variable as `--env` has it, `$vault:key` among them.
+fn variable(key: &str, value: &SecretString) -> Result<values::EnvVar, CliError> {
+    let words = SecretString::new(format!("{key}={}", value.expose()));
+    values::env_var(words.expose()).map_err(|error| CliError::usage(format!("`env`: {error}")))
+}
+
 impl Session {
     pub(super) async fn deploy(&self, wanted: Deploy, say: &Say) -> Result<String, CliError> {
         checked(&wanted.server_name)?;
         let scope = wanted.scope.as_ref().map(scope).transpose()?;
         let name = wanted.server_name.clone();
-        let source = self.source(&wanted).await?;
+        let env = wanted.env.iter().map(|(key, value)| variable(key, value)).collect::<Result<_, _>>()?;
+        let secrets = Wanted { env, git_token: None, runner: None };
+        let sealer = Sealer::prepare(&self.context(), secrets).await?;
+        let (source, sha256) = self.source(&wanted).await?;
         source.validate().map_err(|error| CliError::usage(text::line(&error.to_string())))?;
-        let config = wire::DeployConfig { env: wanted.env, runtime: wanted.runtime, ..wire::DeployConfig::default() };
-        let request = wire::Deploy {
+        let config = wire::DeployConfig { runtime: wanted.runtime, ..wire::DeployConfig::default() };
+        let mut request = wire::Deploy {
             server_name: name.clone(),
             source,
             args: wanted.args,
@@ -86,28 +96,34 @@ impl Session {
             strict: false,
             runner: None,
         };
+        match sealer {
+            Ok(sealer) => sealer.seal(&mut request, sha256.as_deref())?,
+            Err(in_clear) => request.config.env = in_clear,
+        }
         self.bring_up(&name, &request, "deployed", say).await
     }
 
-    /// Where the program comes from: exactly one of them.
-    async fn source(&self, wanted: &Deploy) -> Result<Source, CliError> {
+    /// As a command has it.
+    fn context(&self) -> Context {
+        Context { printer: self.printer, mesh: self.slug.clone() }
+    }
+
+    /// Where the program comes from: exactly one of them. With the SHA-256 of what was uploaded for it.
+    async fn source(&self, wanted: &Deploy) -> Result<(Source, Option<String>), CliError> {
         let Deploy { npx_package, uvx_package, git_url, zip_path, file_id, subdirectory, .. } = wanted;
         let zip = |file_id| Source::Zip { file_id, subdirectory: subdirectory.clone(), build_command: Vec::new() };
         match (npx_package.clone(), uvx_package.clone(), git_url.clone(), zip_path, file_id.clone()) {
-            (Some(package), None, None, None, None) => Ok(Source::Npx { package }),
-            (None, Some(package), None, None, None) => Ok(Source::Uvx { package, with: Vec::new() }),
-            (None, None, Some(url), None, None) => Ok(Source::Git {
-                url,
-                auth: None,
-                branch: wanted.git_branch.clone(),
-                subdirectory: subdirectory.clone(),
-                build_command: Vec::new(),
-            }),
-            (None, None, None, Some(path), None) => {
-                let context = Context { printer: self.printer, mesh: self.slug.clone() };
-                Ok(zip(upload::archive(&context, path).await?))
+            (Some(package), None, None, None, None) => Ok((Source::Npx { package }, None)),
+            (None, Some(package), None, None, None) => Ok((Source::Uvx { package, with: Vec::new() }, None)),
+            (None, None, Some(url), None, None) => {
+                let (branch, subdirectory) = (wanted.git_branch.clone(), subdirectory.clone());
+                Ok((Source::Git { url, auth: None, branch, subdirectory, build_command: Vec::new() }, None))
             }
-            (None, None, None, None, Some(file_id)) => Ok(zip(file_id)),
+            (None, None, None, Some(path), None) => {
+                let uploaded = upload::archive(&self.context(), path).await?;
+                Ok((zip(uploaded.id), Some(uploaded.sha256)))
+            }
+            (None, None, None, None, Some(file_id)) => Ok((zip(file_id), None)),
             _ => Err(CliError::usage("name one source: npx_package, uvx_package, git_url, zip_path or file_id")),
         }
     }

@@ -72,6 +72,8 @@ struct Pins {
     members: BTreeMap<PublicKey, u64>,
     #[serde(default)]
     groups: BTreeMap<String, u64>,
+    #[serde(default)]
+    vault: BTreeMap<String, u64>,
 }
 
 /// A statement that is older than one that was seen.
@@ -222,6 +224,21 @@ impl Memory {
             Pin::Group(name) => self.pins.groups.get(name),
         };
         told.max(pinned.copied().unwrap_or(0)) + 1
+    }
+}
+
+impl Memory {
+    /// The highest version of an entry of the member's vault that was seen; 0 for none.
+    pub(crate) fn vault_version(&self, key: &str) -> u64 {
+        self.pins.vault.get(key).copied().unwrap_or_default()
+    }
+
+    /// A version of an entry was signed here, or was found to hold. Of more than [`MAX_PINS`] keys the rest is not pinned.
+    pub(crate) fn saw_vault(&mut self, key: &str, version: u64) {
+        if self.pins.vault.len() < MAX_PINS || self.pins.vault.contains_key(key) {
+            let pinned = self.pins.vault.entry(key.to_owned()).or_insert(version);
+            *pinned = version.max(*pinned);
+        }
     }
 }
 
