@@ -1,6 +1,7 @@
 //! Everything that is sealed at rest, under another key.
 //!
-//! **Contract.** All of it or nothing, in one transaction that holds one value in memory at a time. Whoever adds a column
+//! **Contract.** All of it or nothing, in one transaction that holds one value in memory at a time (of
+//! watches all: their headers are short). Whoever adds a column
 //! with a sealed text adds it here, to [`SealedAt`].
 
 use diesel::prelude::*;
@@ -9,7 +10,7 @@ use diesel_async::RunQueryDsl;
 use super::column::{DeploymentId, MemberId, MeshId};
 use super::error::StoreError;
 use super::pool::Store;
-use super::schema::{deployment, meta, vault_entry};
+use super::schema::{deployment, meta, vault_entry, watch};
 
 /// Where a sealed text is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,13 @@ pub enum SealedAt {
         key: String,
         /// Its version.
         version: i64,
+    },
+    /// The headers of a watch.
+    Watch {
+        /// Its mesh.
+        mesh: MeshId,
+        /// It.
+        id: String,
     },
 }
 
@@ -84,6 +92,18 @@ impl Store {
                 let after = reseal(&at, &before)?;
                 let this = vault_entry::table.find((&mesh, &member, &key));
                 diesel::update(this).set(vault_entry::sealed.eq(after)).execute(conn).await?;
+                done += 1;
+            }
+            let rows: Vec<(MeshId, String, Option<String>)> = watch::table
+                .filter(watch::headers_sealed.is_not_null())
+                .select((watch::mesh_id, watch::id, watch::headers_sealed))
+                .load(conn)
+                .await?;
+            for (mesh, id, before) in rows {
+                let Some(before) = before else { continue };
+                let after = reseal(&SealedAt::Watch { mesh: mesh.clone(), id: id.clone() }, &before)?;
+                let this = watch::table.find((&mesh, &id));
+                diesel::update(this).set(watch::headers_sealed.eq(after)).execute(conn).await?;
                 done += 1;
             }
             let values = (meta::key_check.eq(check), meta::key_version.eq(key_version));

@@ -74,6 +74,7 @@ fn resealed(present: &AtRest, next: &AtRest, at: &SealedAt, sealed: &str) -> Res
             entry = EntryPlace::new(member.as_str(), key);
             place::vault_entry(mesh.as_str(), &entry, u64::try_from(*version).map_err(|_| UnsealError)?)
         }
+        SealedAt::Watch { mesh, id } => place::watch(mesh.as_str(), id),
     };
     Ok(next.seal(&context, &present.open(&context, sealed)?))
 }

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use broker::config::{AT_REST_KEY_FILE, secret_file};
-use broker::store::{NewDeployment, StoreError, StoredEntry};
+use broker::store::{NewDeployment, StoreError, StoredEntry, Watch};
 use broker::vault::{self, AtRest, AtRestKey, EntryPlace, NEXT_KEY_FILE, Rotated, VaultError, place};
 use protocol::SecretString;
 
+use super::watches::watch;
 use super::{Backend, Fixture, NOW, deployment, fixture};
 
 on_both! {
@@ -18,8 +19,9 @@ on_both! {
 }
 
 const ENTRY: &str = "aws/prod key";
+const WATCH: &str = "w_00000001";
 
-/// A deployment and an entry, sealed; the deployment's id.
+/// A deployment, an entry and a watch's headers, sealed; the deployment's id.
 async fn sealed(fixture: &Fixture, at_rest: &AtRest) -> broker::store::DeploymentId {
     let (store, first) = (&fixture.store, &fixture.first);
     let new = deployment(first, "time");
@@ -41,10 +43,13 @@ async fn sealed(fixture: &Fixture, at_rest: &AtRest) -> broker::store::Deploymen
         updated_at: NOW,
     };
     store.put_vault_entry(entry).await.unwrap();
+    let at = place::watch(first.mesh.id.as_str(), WATCH);
+    let row = Watch { headers_sealed: Some(at_rest.seal(&at, b"headers")), ..watch(first, WATCH) };
+    store.add_watch(row).await.unwrap();
     id
 }
 
-/// Whether both values open, or none does.
+/// Whether all values open, or none does.
 async fn opens(fixture: &Fixture, at_rest: &AtRest, id: &broker::store::DeploymentId) -> bool {
     let (store, first) = (&fixture.store, &fixture.first);
     let mesh = &first.mesh.id;
@@ -53,12 +58,14 @@ async fn opens(fixture: &Fixture, at_rest: &AtRest, id: &broker::store::Deployme
     let row = store.vault_entry(mesh, &first.owner.id, ENTRY).await.unwrap().unwrap();
     let here = EntryPlace::new(first.owner.id.as_str(), ENTRY);
     let entry = at_rest.open(&place::vault_entry(mesh.as_str(), &here, 7), &row.sealed);
-    match (env, entry) {
-        (Ok(env), Ok(entry)) => {
-            assert_eq!((env.as_slice(), entry.as_slice()), (b"env".as_slice(), b"entry".as_slice()));
+    let row = store.watch(mesh, WATCH).await.unwrap().unwrap();
+    let headers = at_rest.open(&place::watch(mesh.as_str(), WATCH), &row.headers_sealed.unwrap());
+    match (env, entry, headers) {
+        (Ok(env), Ok(entry), Ok(headers)) => {
+            assert_eq!([env.as_slice(), &entry, &headers], [b"env".as_slice(), b"entry", b"headers"]);
             true
         }
-        (Err(_), Err(_)) => false,
+        (Err(_), Err(_), Err(_)) => false,
         half => panic!("half of it: {half:?}"),
     }
 }
@@ -75,7 +82,7 @@ async fn a_rotation_seals_every_value_under_a_new_key(backend: Backend) {
     let old = key_in(dir);
     for turn in 2..4 {
         let done = vault::rotate(None, None, dir, &fixture.store).await.unwrap();
-        assert_eq!(done, Rotated { values: 2, key_version: turn });
+        assert_eq!(done, Rotated { values: 3, key_version: turn });
         let after = vault::open(None, dir, &fixture.store).await.unwrap();
         assert!(opens(&fixture, &after, &id).await);
         assert!(!opens(&fixture, &before, &id).await, "the old key still opens");

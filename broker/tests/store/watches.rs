@@ -17,7 +17,7 @@ on_both! {
     h27_hostile_texts_are_texts,
 }
 
-fn watch(of: &Founded, id: &str) -> Watch {
+pub(super) fn watch(of: &Founded, id: &str) -> Watch {
     Watch {
         mesh_id: of.mesh.id.clone(),
         id: id.to_owned(),

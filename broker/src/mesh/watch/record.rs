@@ -14,10 +14,7 @@ use super::look::Plan;
 use super::request::{self, Wanted};
 use super::state::{Commit, Committed, Kind, Rules, Seen, phase_of};
 use crate::store::{MemberId, MeshId, UtcMs, Watch, WatchCommit};
-use crate::vault::{AtRest, Context};
-
-/// The table, for what is sealed in it.
-const TABLE: &str = "watch";
+use crate::vault::{AtRest, place};
 
 /// A watch's row as it can be carried out.
 #[derive(Debug)]
@@ -27,10 +24,6 @@ pub(super) struct Record {
     pub(super) priority: Priority,
     /// The names of the headers, for lists.
     pub(super) header_names: Vec<String>,
-}
-
-fn place<'a>(mesh: &'a MeshId, id: &'a str) -> Context<'a> {
-    Context { mesh: mesh.as_str(), table: TABLE, key: id, version: 0 }
 }
 
 /// The row of a watch that is to be made.
@@ -47,7 +40,7 @@ pub(super) fn row(
             let said: BTreeMap<&str, &str> =
                 headers.iter().map(|(name, value)| (name.as_str(), value.expose())).collect();
             let plain = Zeroizing::new(serde_json::to_vec(&said)?);
-            Some(at_rest.seal(&place(mesh, id), &plain))
+            Some(at_rest.seal(&place::watch(mesh.as_str(), id), &plain))
         }
     };
     Ok(Watch {
@@ -111,7 +104,7 @@ pub(super) fn read(row: &Watch, at_rest: &AtRest) -> Result<Record, String> {
 fn headers(row: &Watch, at_rest: &AtRest) -> Result<Vec<(hyper::header::HeaderName, SecretString)>, String> {
     let Some(sealed) = &row.headers_sealed else { return Ok(Vec::new()) };
     let words = |error: &dyn std::fmt::Display| format!("watch {}: headers: {error}", row.id);
-    let plain = at_rest.open(&place(&row.mesh_id, &row.id), sealed).map_err(|error| words(&error))?;
+    let plain = at_rest.open(&place::watch(row.mesh_id.as_str(), &row.id), sealed).map_err(|error| words(&error))?;
     // The parser's own words could quote a value.
     let said: BTreeMap<String, SecretString> =
         serde_json::from_slice(&plain).map_err(|_| words(&"what was sealed is no JSON"))?;
