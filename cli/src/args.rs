@@ -101,6 +101,10 @@ pub(crate) enum Command {
     Status(command::status::StatusArgs),
     /// Say what your session is about
     Summary(command::summary::SummaryArgs),
+    /// Keep secrets that only you can open
+    Vault(command::vault::VaultArgs),
+    /// Watch URLs, and be told when they change
+    Watch(Box<command::watch::WatchArgs>),
     /// Start a Claude Code session in a mesh
     Launch(Box<command::launch::LaunchArgs>),
     /// Make claudemesh known to the Claude Code client
@@ -112,10 +116,6 @@ pub(crate) enum Command {
     /// Tell the mesh what a session is doing; for the client to call
     #[command(hide = true)]
     Hook(command::hook::HookArgs),
-    /// Watch URLs, and be told when they change
-    Watch(Box<command::watch::WatchArgs>),
-    /// Keep secrets that only you can open
-    Vault(command::vault::VaultArgs),
     /// Show the supervision tree
     Tree(command::tree::TreeArgs),
     /// Say whether the broker, or one node of its tree, is well

@@ -76,8 +76,8 @@ async fn h06_the_tree_is_shown_whole_or_in_part() {
         let mesh = &part["roots"][0];
         assert_eq!(mesh["id"], "meshes/default", "{path}");
         assert_eq!(mesh["state"], "running");
-        let of_a_mesh =
-            ["scribe", "mesh", "journal", "hosted", "peers", "services"].map(|part| format!("meshes/default/{part}"));
+        let of_a_mesh = ["scribe", "mesh", "journal", "hosted", "peers", "services", "watches"]
+            .map(|part| format!("meshes/default/{part}"));
         assert_eq!(children(mesh), of_a_mesh);
     }
 }

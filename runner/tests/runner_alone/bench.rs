@@ -203,6 +203,11 @@ impl Broker {
                 Header::LinkRefused { code, .. } => Err(Refused(Some(code))),
                 _ => {
                     broker.take(frame);
+                    // Its key comes ahead of the report that says all.
+                    while !broker.is_complete {
+                        let Some(frame) = receive(&mut broker.socket).await else { return Err(Refused(None)) };
+                        broker.take(frame);
+                    }
                     Ok(broker)
                 }
             },

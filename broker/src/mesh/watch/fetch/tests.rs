@@ -78,7 +78,7 @@ async fn h38_a_body_has_an_end() {
     site.put("/most", Page::of(vec![b'x'; MAX_BODY_BYTES]));
     site.put("/huge", Page::of(vec![b'x'; MAX_BODY_BYTES + 1]));
     site.put("/endless", Page::endless());
-    let bomb = gzip(&vec![0; 200 * MAX_BODY_BYTES]);
+    let bomb = gzip(&vec![0; 40 * MAX_BODY_BYTES]);
     assert!(bomb.len() < MAX_BODY_BYTES);
     site.put("/bomb", Page::of(bomb).with("Content-Encoding", "gzip"));
     let packed = gzip(b"packed");
