@@ -15,7 +15,16 @@ use tests::harness::{Desk, Mesh, Model, SETTLE, Turn};
 const CLIENT: Duration = Duration::from_secs(120);
 
 fn launched(mesh: &Mesh, desk: &Desk, words: &[&str], variables: &[(&str, &str)]) -> Child {
-    let mut command: Command = desk.command(mesh, words);
+    let plain = desk.command(mesh, words);
+    // Whoever runs the tests may ignore signals, and a child inherits that.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP,INT,TERM").arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     command.envs(variables.iter().copied());
     command.spawn().expect("the built program starts")
 }

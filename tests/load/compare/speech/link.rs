@@ -93,7 +93,7 @@ impl<'a> LinkForm<'a> {
         let delivered = self.mux.receive(message).map_err(|error| error.to_string())?;
         self.drain(out);
         match delivered.map(|delivered| (delivered.header, delivered.body)) {
-            None | Some((Header::Report(_), _)) => Ok(None),
+            None | Some((Header::Report(_) | Header::RunnerKey { .. }, _)) => Ok(None),
             Some((Header::Reply { id, outcome: ReplyOutcome::Result, .. }, body)) if body == expected => Ok(Some(id)),
             Some((header, body)) => Err(format!("{header:?} {}", wrong(&body))),
         }
