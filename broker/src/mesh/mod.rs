@@ -9,6 +9,7 @@
 
 pub mod actor;
 pub mod admission;
+mod clock;
 pub mod directory;
 pub mod hosted;
 pub mod journal;

@@ -28,7 +28,7 @@ mod watch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::prelude::*;
 use protocol::wire::{Push, ServerMessage};
@@ -36,6 +36,7 @@ use serde_json::Value;
 use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::MeshContext;
+use super::clock::Clock;
 use super::mail::{Mail, PresenceId};
 use super::members::Snapshot;
 use super::peer::{Outlet, Presence, reply};
@@ -150,22 +151,6 @@ impl Actor for MeshActor {
             }
             Err(error) => me.fail(error, ctx),
         }));
-    }
-}
-
-/// The time, which never goes back while this actor lives.
-struct Clock {
-    utc: UtcMs,
-    since: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { utc: UtcMs::now(), since: Instant::now() }
-    }
-
-    fn now(&self) -> UtcMs {
-        self.utc.plus_ms(i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 }
 

@@ -13,6 +13,7 @@ use super::record::{self, Record};
 use super::state::{Commit, Look, State, Step, Stored, next_place};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::{CommitWatch, NotTaken, Settled, Told};
+use crate::mesh::clock::Clock;
 use crate::metrics::{Limit, LookEnd};
 use crate::store::UtcMs;
 
@@ -208,21 +209,5 @@ fn end_of(look: &Look) -> LookEnd {
         Look::Unchanged => LookEnd::Unchanged,
         Look::Failed { .. } => LookEnd::Failed,
         Look::Skipped => LookEnd::Skipped,
-    }
-}
-
-/// The time, which never goes back while this watch lives.
-struct Clock {
-    utc: UtcMs,
-    since: Instant,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { utc: UtcMs::now(), since: Instant::now() }
-    }
-
-    fn now(&self) -> UtcMs {
-        self.utc.plus_ms(i64::try_from(self.since.elapsed().as_millis()).unwrap_or(i64::MAX))
     }
 }
