@@ -3,27 +3,17 @@
 //! Everybody in the mesh sees it and may call it. A lost connection is made again, and the server offered again.
 //! `--json`: `{"name", "status": "shared", "tools": [...]}` each time that it is offered.
 
-use std::sync::Arc;
-
 use clap::Args;
 use protocol::wire::{McpRegister, McpRegisterAck, McpUnregister};
-use runner::instance::Client as Server;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use serde_json::value::RawValue;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::Context;
 use crate::client::{ANSWER_TIMEOUT, Backoff, Frame, Mesh, Pushes};
 use crate::error::{CliError, Kind};
-use crate::share::local::{self, Local};
+use crate::share::calls::{Calls, FORWARD_TYPE, Forward, MAX_CALLS, RESPONSE_TYPE, Response, UNREGISTER_TYPE};
+use crate::share::local::Local;
 use crate::text;
-
-/// Calls that are carried out at a time; further ones are answered as an error.
-const MAX_CALLS: usize = 64;
-/// The `type` of a call for a server that we host, and of its answer.
-const FORWARD_TYPE: &str = "mcp_call_forward";
-const RESPONSE_TYPE: &str = "mcp_call_response";
 
 /// The words of `share`.
 #[derive(Debug, Args)]
@@ -40,27 +30,6 @@ pub(crate) struct ShareArgs {
     /// The server and its arguments: -- PROGRAM ARG…
     #[arg(last = true, required = true, value_name = "ARGV")]
     argv: Vec<String>,
-}
-
-/// `mcp_call_forward`, as far as it matters here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Forward {
-    call_id: String,
-    server_name: String,
-    tool_name: String,
-    args: Box<RawValue>,
-}
-
-/// `mcp_call_response`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response {
-    call_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 /// Why hosting on one connection ended.
@@ -92,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: ShareArgs) -> Result<(), CliErr
                 if !args.persistent {
                     let gone = McpUnregister { server_name: args.name.clone() };
                     // Its connection ends next, which says the same.
-                    let _ = mesh.client.tell("mcp_unregister", &gone).await;
+                    let _ = mesh.client.tell(UNREGISTER_TYPE, &gone).await;
                 }
                 mesh.close().await;
                 return Ok(());
@@ -132,15 +101,14 @@ async fn offer(context: &Context, mesh: &mut Mesh, server: &Local, args: &ShareA
 /// Carries calls out until one of the three is gone.
 async fn host(mesh: &mut Mesh, server: &mut Local, name: &str) -> End {
     let (answers, mut answered) = mpsc::channel(MAX_CALLS);
-    let places = Arc::new(Semaphore::new(MAX_CALLS));
-    let client = server.client();
+    let calls = Calls::of(server);
     loop {
         tokio::select! {
             stopped = stop() => return stopped,
             status = server.ended() => return End::Server(status),
             frame = mesh.client.push_or_end() => match frame {
                 None => return End::Lost,
-                Some(frame) => take(&frame, name, &client, &places, &answers),
+                Some(frame) => take(&frame, name, &calls, &answers),
             },
             Some(response) = answered.recv() => {
                 if mesh.client.tell(RESPONSE_TYPE, &response).await.is_err() {
@@ -166,26 +134,20 @@ async fn stop() -> End {
 }
 
 /// Begins a call beside all others; its answer goes the way of all answers.
-fn take(frame: &Frame, name: &str, server: &Arc<Server>, places: &Arc<Semaphore>, answers: &mpsc::Sender<Response>) {
+fn take(frame: &Frame, name: &str, calls: &Calls, answers: &mpsc::Sender<Response>) {
     if frame.kind() != FORWARD_TYPE {
         return;
     }
     let Ok(forward) = frame.read::<Forward>() else { return };
-    let (server, answers, name) = (Arc::clone(server), answers.clone(), name.to_owned());
-    let place = Arc::clone(places).try_acquire_owned();
-    tokio::spawn(async move {
-        let called = match place {
-            _ if forward.server_name != name => Err("this session does not host it".to_owned()),
-            Err(_) => Err(format!("limit: {MAX_CALLS} calls are under way here")),
-            Ok(_place) => local::call(&server, &forward.tool_name, &forward.args).await,
-        };
-        let (result, error) = match called {
-            Ok(result) => (Some(result), None),
-            Err(error) => (None, Some(error)),
-        };
-        // Nobody takes it when the connection was lost meanwhile: the broker has answered the call then.
-        let _ = answers.send(Response { call_id: forward.call_id, result, error }).await;
-    });
+    let answers = answers.clone();
+    // Nobody takes an answer when the connection was lost meanwhile: the broker has answered the call then.
+    if forward.server_name == name {
+        let answer = calls.begin(forward);
+        tokio::spawn(async move { drop(answers.send(answer.await).await) });
+    } else {
+        let answer = forward.answered(Err("this session does not host it".to_owned()));
+        tokio::spawn(async move { drop(answers.send(answer).await) });
+    }
 }
 
 /// Connects again, with waits that grow; false when the user stops it meanwhile.

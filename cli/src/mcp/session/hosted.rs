@@ -4,27 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use protocol::wire::{McpRegister, McpUnregister};
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use tokio::sync::{Semaphore, mpsc};
+use serde::Deserialize;
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::services::{Named, checked};
 use super::{Link, Say, Session};
 use crate::client::{ANSWER_TIMEOUT, Frame, Mesh};
 use crate::error::CliError;
-use crate::share::local::{self, Local};
+use crate::share::calls::{Calls, Forward, MAX_CALLS, RESPONSE_TYPE, UNREGISTER_TYPE};
+use crate::share::local::Local;
 use crate::text;
 use crate::wire::mesh::McpList;
 
-/// A call for a server of ours.
-pub(super) const FORWARD_TYPE: &str = "mcp_call_forward";
-const RESPONSE_TYPE: &str = "mcp_call_response";
-const UNREGISTER_TYPE: &str = "mcp_unregister";
 /// Servers of a session; a broker lets a member have as many.
 const MAX_SERVERS: usize = 20;
-/// Calls of a server that are carried out at a time; further ones are answered as an error.
-const MAX_CALLS: usize = 64;
 
 #[derive(Deserialize)]
 pub(super) struct Register {
@@ -34,27 +28,6 @@ pub(super) struct Register {
     description: String,
     #[serde(default)]
     persistent: bool,
-}
-
-/// `mcp_call_forward`, as far as it matters here.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Forward {
-    call_id: String,
-    server_name: String,
-    tool_name: String,
-    args: Box<RawValue>,
-}
-
-/// `mcp_call_response`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Response {
-    call_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Box<RawValue>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
 }
 
 /// What is hosted, by name.
@@ -154,8 +127,7 @@ impl Session {
 
 /// Carries calls out until the server ends, which then takes its name back.
 async fn host(mut server: Local, link: Link, name: String, mut forwards: mpsc::Receiver<Forward>) {
-    let client = server.client();
-    let places = std::sync::Arc::new(Semaphore::new(MAX_CALLS));
+    let calls = Calls::of(&server);
     loop {
         let forward = tokio::select! {
             status = server.ended() => {
@@ -167,20 +139,12 @@ async fn host(mut server: Local, link: Link, name: String, mut forwards: mpsc::R
                 None => return,
             },
         };
-        let (client, link) = (std::sync::Arc::clone(&client), link.clone());
-        let place = std::sync::Arc::clone(&places).try_acquire_owned();
+        let (answer, link) = (calls.begin(forward), link.clone());
         tokio::spawn(async move {
-            let called = match place {
-                Err(_) => Err(format!("limit: {MAX_CALLS} calls are under way here")),
-                Ok(_place) => local::call(&client, &forward.tool_name, &forward.args).await,
-            };
-            let (result, error) = match called {
-                Ok(result) => (Some(result), None),
-                Err(error) => (None, Some(error)),
-            };
+            let answer = answer.await;
             // A connection that was lost has ended the call at the broker.
             if let Some(mesh) = link.now() {
-                let _ = mesh.client.tell(RESPONSE_TYPE, &Response { call_id: forward.call_id, result, error }).await;
+                let _ = mesh.client.tell(RESPONSE_TYPE, &answer).await;
             }
         });
     }

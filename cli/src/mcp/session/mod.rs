@@ -38,6 +38,7 @@ use crate::error::CliError;
 use crate::mail;
 use crate::output::Printer;
 use crate::profile::Profile;
+use crate::share::calls::FORWARD_TYPE;
 use crate::wire::mesh::PUSH_TYPE;
 
 use hosted::Hosted;
@@ -222,7 +223,7 @@ impl Tenant for Follow {
                     _ => letters.push(frame),
                 },
                 "mcp_tools_changed" => self.session.changes.notify_one(),
-                hosted::FORWARD_TYPE => self.session.hosted.forwarded(&frame),
+                FORWARD_TYPE => self.session.hosted.forwarded(&frame),
                 _ => {}
             }
         }
