@@ -9,12 +9,10 @@ use serde_json::{Value, json};
 use tests::harness::peer::{Peer, call, converse, verdict};
 use tests::harness::{INSTALL, Mesh, Outcome, SETTLE};
 
-use super::services::Other;
+use super::services::{BESIDE, Other, two_meshes};
 
 const EVERYTHING: [&str; 2] = ["--npx", "@modelcontextprotocol/server-everything"];
 const TIME: [&str; 2] = ["--uvx", "mcp-server-time"];
-/// The mesh beside the first one, at the same broker and runner.
-const BESIDE: &str = "beside";
 /// What a command ends with when there is no such service, or none for this member.
 const NOT_FOUND: i32 = 1;
 
@@ -26,10 +24,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mesh = Mesh::start();
-        let broker = format!("ws://127.0.0.1:{}/ws", mesh.port());
-        let _ = mesh.cli(&["mesh", "create", BESIDE, "--broker", &broker]).ok();
-        let outsider = Other::joins(&mesh, "otto");
+        let (mesh, outsider) = two_meshes();
         Self { mesh, outsider }
     }
 

@@ -9,6 +9,18 @@ use serde_json::{Value, json};
 use tests::harness::command::Outcome;
 use tests::harness::{ASK, Mesh, SETTLE, programs};
 
+/// The mesh beside the first one, at the same broker and runner.
+pub(super) const BESIDE: &str = "beside";
+
+/// Two meshes of one broker, and a member of the first with whom nothing is shared.
+pub(super) fn two_meshes() -> (Mesh, Other) {
+    let mesh = Mesh::start();
+    let broker = format!("ws://127.0.0.1:{}/ws", mesh.port());
+    let _ = mesh.cli(&["mesh", "create", BESIDE, "--broker", &broker]).ok();
+    let outsider = Other::joins(&mesh, "otto");
+    (mesh, outsider)
+}
+
 /// Another member, on a machine of its own as far as the mesh can tell.
 pub(super) struct Other {
     config: PathBuf,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::harness::processes::{self, Identity, Table};
-use tests::harness::{BOOT, Mesh, Options, Outcome, SETTLE, programs};
+use tests::harness::{BOOT, Mesh, Options, Outcome, SETTLE};
 
 /// What broker and runners know each other by.
 const TOKEN: &str = "0123456789abcdef0123456789abcdef-two-runners";
@@ -49,15 +49,10 @@ impl Fleet {
     fn program(&self, log: &str) -> Command {
         let log = std::fs::File::options().create(true).append(true).open(self.mesh.root().join(format!("{log}.log")));
         let log = log.expect("a log");
-        let mut command = Command::new(programs::claudemesh());
-        for name in ["DATABASE_URL", "RUNNER_URL", "BROKER_PORT", "RUNNER_PORT", "BROKER_ENCRYPTION_KEY"] {
-            command.env_remove(name);
-        }
+        let mut command = self.mesh.program();
         command
-            .env("CLAUDEMESH_DATA_DIR", self.mesh.data())
             .env("RUNNER_TOKEN", TOKEN)
             .env("RUST_LOG", "info")
-            .current_dir(self.mesh.root())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log);

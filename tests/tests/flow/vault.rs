@@ -6,10 +6,8 @@ use std::fs;
 use serde_json::{Value, json};
 use tests::harness::{Mesh, Outcome};
 
-use super::services::Other;
+use super::services::{BESIDE, Other, two_meshes};
 
-/// The mesh beside the first one, at the same broker.
-const BESIDE: &str = "beside";
 const KEY: &str = "aws/prod key";
 const SECRET: &str = "planted-5f1c0e-first";
 const ELSEWHERE: &str = "planted-93ab77-beside";
@@ -25,10 +23,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mesh = Mesh::start();
-        let broker = format!("ws://127.0.0.1:{}/ws", mesh.port());
-        let _ = mesh.cli(&["mesh", "create", BESIDE, "--broker", &broker]).ok();
-        let outsider = Other::joins(&mesh, "otto");
+        let (mesh, outsider) = two_meshes();
         Self { mesh, outsider }
     }
 
