@@ -34,8 +34,8 @@ lint: ## format, words, clippy, and cargo-deny where it is installed
 fmt: ## format everything
 	@cargo fmt --all
 
-bench: ## calls against an empty chain, starts, and the way back from a kill; renews docs/performance.md
-	@scripts/setup.sh demo
+bench: ## calls, starts, kills, messages, services, watches: measured, and docs/performance.md renewed
+	@scripts/setup.sh bench
 	@scripts/bench.sh
 
 build: ## every program, development profile

@@ -16,6 +16,7 @@ status=0
 recovery=()
 [ ! -s "$results/recovery.json" ] || recovery=(--recovery "$results/recovery.json")
 "$programs/load-compare" "${recovery[@]}" --json "$results/compare.json" --page docs/performance.md "$@" || status=$?
+"$programs/load-stdio" >"$results/stdio.json" || status=$?
 "$programs/load-watch" --json "$results/watch.json" --page docs/performance.md || status=$?
 "$programs/load-services" --json "$results/services.json" --page docs/performance.md || status=$?
 # Its PostgreSQL server keeps its files on the disk and writes through to it, as somebody's own would.

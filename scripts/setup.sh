@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Checks what a target needs and installs what is missing: `setup.sh demo|test|lint`.
+# Checks what a target needs and installs what is missing: `setup.sh demo|test|bench|lint`.
 #
 # Silent when nothing is missing. Otherwise it says in one line what it installs and how, and where
 # it may not install it fails with the command to type. Nothing is installed outside the system's
@@ -175,8 +175,8 @@ install_client() {
 
 main() {
   case "${1:-}" in
-    demo | test | lint) ;;
-    *) die "usage: scripts/setup.sh demo|test|lint" ;;
+    demo | test | bench | lint) ;;
+    *) die "usage: scripts/setup.sh demo|test|bench|lint" ;;
   esac
   check_cargo
   check_compiler
@@ -186,7 +186,7 @@ main() {
   else
     check_node
     check_python
-    [ "$1" != test ] || check_postgres
+    [ "$1" = demo ] || check_postgres
     install_packages
     install_uv
     [ "$1" != test ] || install_client

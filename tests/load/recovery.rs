@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tests::harness::peer::{Peer, call, converse, verdict};
 use tests::harness::{INSTALL, Mesh, SETTLE, processes, programs};
+use tests::measure;
 use tokio::time::timeout;
 
 /// How many kills make a median.
@@ -271,8 +272,7 @@ fn report(subject: &Subject, own: &[Duration], recovery: &[Duration], behind: &[
 fn quantile(samples: &[Duration], share: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort();
-    let last = sorted.len() - 1;
-    millis(sorted[(last as f64 * share).round() as usize])
+    millis(measure::quantile(&sorted, share).expect("samples"))
 }
 
 fn millis(time: Duration) -> f64 {

@@ -2,7 +2,8 @@
 //!
 //! `load-stdio [--starts N] [--calls N]` deploys the fixture, starts both servers N times with a
 //! broker and N times without one, and makes N calls one after the other through a proxy and through a plain connection
-//! to the broker. A table goes to standard error and one JSON document to standard output.
+//! to the broker. One JSON document goes to standard error, to be read, and to standard output. The exit code is 3 when a
+//! start without a broker takes longer than promised.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,12 +13,14 @@
     reason = "a measuring program: it prints its result, and ends with a reason when it cannot measure"
 )]
 
-use std::fs;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::harness::peer::{Peer, call, converse, verdict};
 use tests::harness::{Mesh, SETTLE, Stdio, wait_until};
+use tests::measure::program::BROKEN;
+use tests::measure::{procfs, quantile};
 
 /// Starts that make a median.
 const STARTS: usize = 20;
@@ -28,7 +31,7 @@ const START_MS: f64 = 50.0;
 const SERVICE: &str = "fixture";
 const ECHO: &str = "echo";
 
-fn main() {
+fn main() -> ExitCode {
     let (starts, calls) = arguments();
     let mut mesh = Mesh::start_alone();
     let _ = mesh.deploy_fixture(SERVICE, &[], &[]).ok();
@@ -48,6 +51,7 @@ fn main() {
     });
     eprintln!("{document:#}");
     println!("{document}");
+    if is_quick { ExitCode::SUCCESS } else { ExitCode::from(BROKEN) }
 }
 
 fn arguments() -> (usize, usize) {
@@ -92,9 +96,7 @@ fn memory(mesh: &Mesh, words: &[&str]) -> Option<u64> {
         if words.len() == 1 { client.text("mesh_info", json!({})) } else { client.text(ECHO, json!({ "text": "x" })) }
     });
     ready.expect("it answers");
-    let rollup = fs::read_to_string(format!("/proc/{}/smaps_rollup", client.pid())).ok()?;
-    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.trim().strip_suffix("kB")?.trim().parse().ok()
+    procfs::pss_kib(client.pid())
 }
 
 fn through_the_wire(mesh: &Mesh, calls: usize) -> Value {
@@ -129,9 +131,6 @@ fn through_a_proxy(mesh: &Mesh, calls: usize) -> Value {
 
 fn quantiles(mut taken: Vec<Duration>, unit: f64) -> Value {
     taken.sort_unstable();
-    let at = |share: f64| {
-        let place = ((taken.len() - 1) as f64 * share).round() as usize;
-        (taken[place].as_secs_f64() * unit * 10.0).round() / 10.0
-    };
+    let at = |share| (quantile(&taken, share).expect("samples").as_secs_f64() * unit * 10.0).round() / 10.0;
     json!({ "p50": at(0.5), "p90": at(0.9), "p99": at(0.99) })
 }

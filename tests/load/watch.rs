@@ -22,7 +22,6 @@
 )]
 
 use std::fmt::Write as _;
-use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -31,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use ::tests::harness::peer::{Peer, converse};
 use ::tests::harness::{Client, Member, Mesh, Options as MeshOptions, Owner, Session, wait_until};
-use ::tests::measure::{Machine, markers, procfs};
+use ::tests::measure::{Machine, markers, procfs, program};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -47,8 +46,6 @@ const PORTS: usize = 100;
 const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\nConnection: close\r\n\r\n{\"value\":\"heads\"}";
 /// For every watch to have looked once.
 const FIRST_LOOKS: Duration = Duration::from_secs(600);
-/// It was measured, and looks were missing.
-const BROKEN: u8 = 3;
 
 struct Options {
     watches: usize,
@@ -59,32 +56,18 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let options = match options(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("load-watch: {error}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(BROKEN),
-        Err(error) => {
-            eprintln!("load-watch: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("load-watch", USAGE, options(std::env::args().skip(1)), run)
 }
 
 fn options(mut words: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut options = Options { watches: 10_000, interval_s: 30, seconds: 60, json: None, page: None };
     while let Some(flag) = words.next() {
         let value = words.next().ok_or(format!("{flag} needs a value"))?;
-        let number = || value.parse::<u64>().ok().filter(|number| *number > 0).ok_or(format!("{flag} takes a number"));
+        let number = || program::number(&flag, &value, 1);
         match flag.as_str() {
             "--watches" => options.watches = number()? as usize,
-            "--interval" => options.interval_s = number()?,
-            "--seconds" => options.seconds = number()?,
+            "--interval" => options.interval_s = number()?.into(),
+            "--seconds" => options.seconds = number()?.into(),
             "--json" => options.json = Some(PathBuf::from(value)),
             "--page" => options.page = Some(PathBuf::from(value)),
             _ => return Err(format!("{flag} is not known")),
@@ -130,30 +113,26 @@ fn run(options: &Options) -> Result<bool, String> {
         "memory_per_watch_bytes": after_kib.saturating_sub(before_kib) as f64 * 1_024.0 / options.watches as f64,
         "late_ms_at_most": { "p50": late(0.5), "p99": late(0.99) },
     });
-    let table = table(&document);
-    eprintln!("{table}");
-    if let Some(file) = &options.page {
-        markers::WATCHES.write(file, &table)?;
-    }
-    let text = serde_json::to_string_pretty(&document).map_err(|error| error.to_string())?;
-    match &options.json {
-        Some(file) => fs::write(file, text).map_err(|error| format!("--json {}: {error}", file.display()))?,
-        None => println!("{text}"),
-    }
+    program::tell(
+        (options.page.as_deref(), markers::WATCHES),
+        options.json.as_deref(),
+        &table(&machine, &document),
+        &document,
+    )?;
     // A look that falls on an edge of the time may be missing.
     let expected = options.watches as f64 * took.as_secs_f64() / options.interval_s as f64;
     Ok(missing == 0.0 && taken >= expected * 0.95)
 }
 
-fn table(document: &Value) -> String {
+fn table(machine: &Machine, document: &Value) -> String {
     let number = |name: &str| document[name].as_f64().unwrap_or_default();
-    let mut text = format!(
-        "{} watches, one look in {} s, {:.0} s. {}\n\n| | |\n|---|---|\n",
+    let how = format!(
+        " {} watches, one look in {} s, {:.0} s.",
         document["watches"],
         document["interval_s"],
         number("seconds"),
-        document["machine"]["processor"].as_str().unwrap_or_default(),
     );
+    let mut text = machine.introduction(&how) + "\n| | |\n|---|---|\n";
     let late =
         |share: &str| document["late_ms_at_most"][share].as_f64().map_or("?".to_owned(), |ms| format!("{ms} ms"));
     for (what, value) in [

@@ -40,35 +40,17 @@ mod report;
 mod speech;
 mod starts;
 
-use std::fs;
 use std::process::ExitCode;
 
-use ::tests::measure::{Interrupt, Machine, markers};
+use ::tests::measure::{Interrupt, Machine, markers, program};
 use measured::Measured;
 use options::Options;
 use path::Path;
 use report::{Report, page};
 use tokio::runtime::Runtime;
 
-/// It was measured, and an aim is not kept.
-const BROKEN: u8 = 3;
-
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("load-compare: {error}\n{}", options::USAGE);
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(BROKEN),
-        Err(error) => {
-            eprintln!("load-compare: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("load-compare", options::USAGE, Options::parse(std::env::args().skip(1)), run)
 }
 
 /// Whether all aims are kept.
@@ -86,16 +68,8 @@ fn run(options: &Options) -> Result<bool, String> {
     let measured = compare(options, &runtime, &mut interrupt)?;
     let report = Report { options, machine, starts, measured, recovery };
 
-    let tables = page::tables(&report);
-    eprintln!("\n{tables}");
-    if let Some(file) = &options.page {
-        markers::CALLS.write(file, &tables)?;
-    }
-    let document = report::document(&report).to_string();
-    match &options.json {
-        Some(file) => fs::write(file, document + "\n").map_err(|error| format!("{}: {error}", file.display()))?,
-        None => println!("{document}"),
-    }
+    let page = (options.page.as_deref(), markers::CALLS);
+    program::tell(page, options.json.as_deref(), &page::tables(&report), &report::document(&report))?;
     Ok(report.aims().iter().all(|aim| aim.is_kept()))
 }
 

@@ -44,13 +44,12 @@ mod seat;
 #[cfg(test)]
 mod standin;
 
-use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use ::tests::harness::postgres::{Database, Server};
 use ::tests::harness::{Backend, Mesh, Options as MeshOptions, Owner};
-use ::tests::measure::{Interrupt, Machine, markers, procfs};
+use ::tests::measure::{Interrupt, Machine, markers, procfs, program};
 use crowd::Crowd;
 use options::Options;
 use phases::Stage;
@@ -67,25 +66,8 @@ const PACED: u32 = 2_500;
 const BROADCASTS: u32 = 10;
 /// Messages for each member that is away: below what a mailbox holds.
 const MAILBOX: u32 = 8_000;
-/// It was measured, and an aim is not kept.
-const BROKEN: u8 = 3;
-
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("load-mail: {error}\n{}", options::USAGE);
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(BROKEN),
-        Err(error) => {
-            eprintln!("load-mail: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("load-mail", options::USAGE, Options::parse(std::env::args().skip(1)), run)
 }
 
 /// Whether all aims are kept.
@@ -100,15 +82,9 @@ fn run(options: &Options) -> Result<bool, String> {
         measured.push(on(*backend, options).map_err(|error| format!("{backend:?}: {error}"))?);
     }
     let tables = report::tables(&machine, options, &measured);
-    eprintln!("\n{tables}");
-    if let Some(file) = &options.page {
-        markers::MESSAGES.write(file, &tables)?;
-    }
-    let document = report::document(&machine, options, &measured).to_string();
-    match &options.json {
-        Some(file) => fs::write(file, document + "\n").map_err(|error| format!("{}: {error}", file.display()))?,
-        None => println!("{document}"),
-    }
+    let document = report::document(&machine, options, &measured);
+    let page = (options.page.as_deref(), markers::MESSAGES);
+    program::tell(page, options.json.as_deref(), &tables, &document)?;
     Ok(report::are_kept(&measured))
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ::tests::harness::Backend;
+use ::tests::measure::program::number;
 
 pub(crate) const USAGE: &str = "usage: load-mail [--members N] [--share N] [--backend sqlite|postgres|both] [--repetitions N] \
                                 [--backlog N] [--peers N] [--json FILE] [--page FILE]";
@@ -81,11 +82,6 @@ impl Options {
     pub(crate) fn shared(&self, full: u32) -> u32 {
         (full / self.share).max(1)
     }
-}
-
-fn number(flag: &str, text: &str, least: u32) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| *number >= least);
-    number.ok_or(format!("{flag} needs a number of at least {least}, not {text:?}"))
 }
 
 #[cfg(test)]

@@ -168,15 +168,7 @@ pub(crate) fn are_kept(measured: &[Measured]) -> bool {
 
 /// All tables.
 pub(crate) fn tables(machine: &Machine, options: &Options, measured: &[Measured]) -> String {
-    let Machine { date, cores, processor, kernel, load_before, profile } = machine;
-    let mut text = format!(
-        "{date}: {cores} cores, {processor}, Linux {kernel}, {profile} build. The load average before the run was \
-         {load_before}. Medians of {} repetitions of each burst.\n",
-        options.repetitions
-    );
-    if machine.is_busy() {
-        text.push_str("\n**The machine was busy with other work: measure again before any of this is believed.**\n");
-    }
+    let mut text = machine.introduction(&format!(" Medians of {} repetitions of each burst.", options.repetitions));
     measured.iter().for_each(|measured| text += &format!("\n{}", measured.table()));
     text
 }

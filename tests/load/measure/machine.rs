@@ -47,6 +47,22 @@ impl Machine {
         self.load_before.parse::<f64>().is_ok_and(|load| load > self.cores as f64 * BUSY_SHARE)
     }
 
+    /// For the page: on what it was measured, what `how` says of the run, and whether to believe it.
+    #[must_use]
+    pub fn introduction(&self, how: &str) -> String {
+        let Self { date, cores, processor, kernel, load_before, profile } = self;
+        let mut text = format!(
+            "{date}: {cores} cores, {processor}, Linux {kernel}, {profile} build. The load average before the run was \
+             {load_before}.{how}\n"
+        );
+        if self.is_busy() {
+            text.push_str(
+                "\n**The machine was busy with other work: measure again before any of this is believed.**\n",
+            );
+        }
+        text
+    }
+
     /// For a program.
     #[must_use]
     pub fn document(&self) -> Value {

@@ -5,6 +5,7 @@ mod interrupt;
 mod machine;
 pub mod markers;
 pub mod procfs;
+pub mod program;
 mod stats;
 
 pub use aim::{Aim, Bound, aims, aims_document, grouped};

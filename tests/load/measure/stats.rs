@@ -2,7 +2,7 @@
 
 /// The sample below which this share lies. None without samples.
 #[must_use]
-pub fn quantile(sorted: &[u64], share: f64) -> Option<u64> {
+pub fn quantile<T: Copy>(sorted: &[T], share: f64) -> Option<T> {
     let last = sorted.len().checked_sub(1)?;
     Some(sorted[(last as f64 * share).round() as usize])
 }
@@ -38,7 +38,7 @@ mod tests {
         let sorted: Vec<u64> = (0..=100).collect();
         assert_eq!([0.0, 0.5, 0.99, 1.0].map(|share| quantile(&sorted, share)), [0, 50, 99, 100].map(Some));
         assert_eq!(quantile(&[7], 0.99), Some(7));
-        assert_eq!(quantile(&[], 0.5), None);
+        assert_eq!(quantile::<u64>(&[], 0.5), None);
     }
 
     #[test]

@@ -34,34 +34,15 @@ mod report;
 mod stage;
 mod stretch;
 
-use std::fs;
 use std::process::ExitCode;
 
 use ::tests::harness::Mesh;
-use ::tests::measure::{Interrupt, Machine, markers};
+use ::tests::measure::{Interrupt, Machine, markers, program};
 use options::Options;
-use report::Measured;
 use stage::Stage;
 
-/// It was measured, and an aim is not kept.
-const BROKEN: u8 = 3;
-
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(error) => {
-            eprintln!("load-services: {error}\n{}", options::USAGE);
-            return ExitCode::from(2);
-        }
-    };
-    match run(&options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(BROKEN),
-        Err(error) => {
-            eprintln!("load-services: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    program::run("load-services", options::USAGE, Options::parse(std::env::args().skip(1)), run)
 }
 
 /// Whether all aims are kept.
@@ -80,20 +61,8 @@ fn run(options: &Options) -> Result<bool, String> {
     if !ended.success() {
         return Err(format!("`up` ended with {ended}"));
     }
-    told(options, &machine, &measured)?;
+    let (tables, document) = (report::tables(&machine, options, &measured), report::document(&machine, &measured));
+    let page = (options.page.as_deref(), markers::SERVICES);
+    program::tell(page, options.json.as_deref(), &tables, &document)?;
     Ok(measured.is_kept())
-}
-
-fn told(options: &Options, machine: &Machine, measured: &Measured) -> Result<(), String> {
-    let tables = report::tables(machine, options, measured);
-    eprintln!("\n{tables}");
-    if let Some(file) = &options.page {
-        markers::SERVICES.write(file, &tables)?;
-    }
-    let document = report::document(machine, measured).to_string();
-    match &options.json {
-        Some(file) => fs::write(file, document + "\n").map_err(|error| format!("{}: {error}", file.display()))?,
-        None => println!("{document}"),
-    }
-    Ok(())
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use ::tests::measure::program::number;
+
 pub(crate) const USAGE: &str =
     "usage: load-services [--calls N] [--seconds N] [--repetitions N] [--updates N] [--json FILE] [--page FILE]";
 
@@ -35,10 +37,10 @@ impl Options {
         while let Some(flag) = words.next() {
             let mut value = || words.next().ok_or(format!("{flag} needs a value"));
             match flag.as_str() {
-                "--calls" => options.calls = number(&flag, &value()?)?,
-                "--seconds" => options.seconds = number(&flag, &value()?)?,
-                "--repetitions" => options.repetitions = number(&flag, &value()?)?,
-                "--updates" => options.updates = number(&flag, &value()?)?,
+                "--calls" => options.calls = number(&flag, &value()?, 1)?,
+                "--seconds" => options.seconds = number(&flag, &value()?, 1)?,
+                "--repetitions" => options.repetitions = number(&flag, &value()?, 1)?,
+                "--updates" => options.updates = number(&flag, &value()?, 1)?,
                 "--json" => options.json = Some(value()?.into()),
                 "--page" => options.page = Some(value()?.into()),
                 _ => return Err(format!("unknown flag {flag}")),
@@ -46,11 +48,6 @@ impl Options {
         }
         Ok(options)
     }
-}
-
-fn number(flag: &str, text: &str) -> Result<u32, String> {
-    let number = text.parse().ok().filter(|number| *number > 0);
-    number.ok_or(format!("{flag} needs a number of at least 1, not {text:?}"))
 }
 
 #[cfg(test)]

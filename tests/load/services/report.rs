@@ -86,15 +86,8 @@ fn table(measured: &Measured) -> String {
 
 /// Everything, for the page.
 pub(crate) fn tables(machine: &Machine, options: &Options, measured: &Measured) -> String {
-    let Machine { date, cores, processor, kernel, load_before, profile } = machine;
-    let mut text = format!(
-        "{date}: {cores} cores, {processor}, Linux {kernel}, {profile} build. The load average before the run was \
-         {load_before}. Medians of {} repetitions; {IN_FLIGHT} small calls in flight.\n",
-        options.repetitions
-    );
-    if machine.is_busy() {
-        text.push_str("\n**The machine was busy with other work: measure again before any of this is believed.**\n");
-    }
+    let mut text = machine
+        .introduction(&format!(" Medians of {} repetitions; {IN_FLIGHT} small calls in flight.", options.repetitions));
     let _ = write!(text, "\n{}\n{}", aims(&measured.aims()), table(measured));
     let Updated { times, calls, slowest_ms } = &measured.updated;
     let _ = write!(

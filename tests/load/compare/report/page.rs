@@ -10,9 +10,6 @@ use crate::measured::{CPU, Compared, FLOOR, Measured, P50, P99, RATE, between_ki
 /// All tables.
 pub(crate) fn tables(report: &Report<'_>) -> String {
     let mut text = facts(report);
-    if report.machine.is_busy() {
-        text.push_str("\n**The machine was busy with other work: measure again before any of this is believed.**\n");
-    }
     text.push_str("\n### Aims\n\n");
     text.push_str(&aims(&report.aims()));
     let mut sizes = Vec::new();
@@ -34,22 +31,15 @@ pub(crate) fn tables(report: &Report<'_>) -> String {
 }
 
 fn facts(report: &Report<'_>) -> String {
-    let (machine, options) = (&report.machine, report.options);
-    format!(
-        "{}: {} cores, {}, Linux {}, {} build. The load average before the run was {}.\n\
-         Medians of {} repetitions; a cell ends after {} s, {} calls or {} MiB of text one way, whichever is first.\n\
-         × is the multiple of the empty chain's figure.\n",
-        machine.date,
-        machine.cores,
-        machine.processor,
-        machine.kernel,
-        machine.profile,
-        machine.load_before,
+    let options = report.options;
+    report.machine.introduction(&format!(
+        "\nMedians of {} repetitions; a cell ends after {} s, {} calls or {} MiB of text one way, whichever is first.\n\
+         × is the multiple of the empty chain's figure.",
         options.repetitions,
         options.time.as_secs_f64(),
         grouped(options.calls as f64),
         options.mib,
-    )
+    ))
 }
 
 fn calls_head() -> String {
