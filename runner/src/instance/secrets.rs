@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use protocol::sealed::{SealedError, SecretFile};
 
-use crate::process::{HiddenFile, HiddenFiles, Level};
+use crate::process::{HiddenFile, HiddenFiles, Level, MAX_COVERED_ENTRIES};
 
 /// Places that are the kernel's.
 const KERNELS: [&str; 3] = ["/proc", "/sys", "/dev"];
@@ -95,7 +95,12 @@ fn can_be_shown(path: &Path) -> bool {
         return false;
     }
     let nearest = path.ancestors().skip(1).find(|above| above.exists());
-    path.exists() || nearest.is_some_and(|nearest| nearest != Path::new("/") && nearest.is_dir())
+    path.exists() || nearest.is_some_and(|nearest| nearest != Path::new("/") && can_be_covered(nearest))
+}
+
+/// Whether it is a folder that may be listed and is not too full to be stood for.
+fn can_be_covered(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|entries| entries.take(MAX_COVERED_ENTRIES + 1).count() <= MAX_COVERED_ENTRIES)
 }
 
 #[cfg(test)]
@@ -125,8 +130,16 @@ mod tests {
         for path in ["/no-such-file-here", "/no-such/folder/here", "/proc/1/key", "/dev/key", "/etc"] {
             assert!(!can_be_shown(Path::new(path)), "{path}");
         }
-        for path in ["/etc/hostname-of-a-secret", "/tmp/a/b/c", "/etc/passwd"] {
-            assert!(can_be_shown(Path::new(path)), "{path}");
+        let empty = tempfile::tempdir().unwrap();
+        let deep = empty.path().join("a/b/c");
+        for path in [Path::new("/etc/hostname-of-a-secret"), &deep, Path::new("/etc/passwd")] {
+            assert!(can_be_shown(path), "{path:?}");
         }
+        let full = tempfile::tempdir().unwrap();
+        for number in 0..=MAX_COVERED_ENTRIES {
+            fs::write(full.path().join(number.to_string()), "").unwrap();
+        }
+        assert!(!can_be_shown(&full.path().join("key")), "a folder that is too full to be covered");
+        assert!(can_be_shown(&full.path().join("0")), "a file that is there needs no cover");
     }
 }

@@ -48,4 +48,5 @@ pub use lines::{LineSplitter, MAX_LINE};
 pub use run::{MAX_OUTPUT, OutputStream, run, run_unless};
 pub use status::ExitStatus;
 pub use warden::warden_main_if_asked;
+pub(crate) use wire::MAX_COVERED_ENTRIES;
 pub use wire::Step;

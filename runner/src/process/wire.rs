@@ -16,6 +16,9 @@ use zeroize::Zeroize as _;
 use super::command::{Access, Level};
 use super::status::ExitStatus;
 
+/// What a folder may hold that is covered, so that a secret file is shown in it.
+pub(crate) const MAX_COVERED_ENTRIES: usize = 2_048;
+
 /// The byte under which the standard streams travel.
 pub(super) const STREAMS: u8 = b'S';
 /// Asks for `SIGTERM` to the program.

@@ -15,11 +15,9 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MsFlags, mount};
 
-use super::super::wire::{Secrets, Step, Trouble};
+use super::super::wire::{MAX_COVERED_ENTRIES, Secrets, Step, Trouble};
 use super::sys;
 
-/// What a folder may hold that is covered.
-const MAX_ENTRIES: usize = 2_048;
 /// Room for what a program adds to a folder that was covered.
 const COVER_OPTIONS: &str = "size=64m,nr_inodes=16384";
 const PAGE: usize = 4_096;
@@ -78,7 +76,7 @@ fn cover(folder: &Path) -> Result<(), Trouble> {
     let seen = PathBuf::from(format!("/proc/self/fd/{}", below.as_raw_fd()));
     let mode = fs::metadata(folder).map_err(failed)?.permissions().mode() & 0o7777;
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
-    if entries.len() > MAX_ENTRIES {
+    if entries.len() > MAX_COVERED_ENTRIES {
         return Err(Trouble::at(Step::Secrets, folder, Errno::E2BIG));
     }
     let options = format!("mode={mode:04o},{COVER_OPTIONS}");
