@@ -217,8 +217,8 @@ fn fences(dir: &Path) -> Result<Fences, HomeError> {
     }
 }
 
-/// Whole or not at all, also after a power cut.
-fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Whole or not at all, also after a power cut. Blocks.
+pub(crate) fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let staging = path.with_extension("new");
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&staging)?;
     file.write_all(bytes)?;
@@ -238,7 +238,7 @@ pub(crate) fn process_start() -> Option<u64> {
     fields.split_whitespace().nth(19)?.parse().ok()
 }
 
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HomeError + use<> {
+pub(crate) fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HomeError + use<> {
     let path = path.to_owned();
     move |source| HomeError::Io { what, path, source }
 }

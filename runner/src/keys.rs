@@ -6,12 +6,12 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use protocol::identity::{X25519Public, X25519Secret};
 use zeroize::Zeroizing;
 
-use crate::home::HomeError;
+use crate::home::{HomeError, failed};
 
 /// The file in the runner's data directory.
 const FILE: &str = "runner_key";
@@ -58,6 +58,8 @@ impl BoxKey {
     /// As [`BoxKey::read`], and when it cannot be stored.
     pub(crate) fn read_or_make(dir: &Path) -> Result<Self, HomeError> {
         if let Some(key) = Self::read(dir)? {
+            // A kill between the link and its end left the secret a second name.
+            drop(fs::remove_file(dir.join(STAGING)));
             return Ok(key);
         }
         let bytes = Zeroizing::new(rand::random::<[u8; KEY_BYTES]>());
@@ -86,11 +88,6 @@ fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
-}
-
-fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> HomeError + use<> {
-    let path: PathBuf = path.to_owned();
-    move |source| HomeError::Io { what, path, source }
 }
 
 #[cfg(test)]

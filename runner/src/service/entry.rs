@@ -289,15 +289,19 @@ impl Entry {
 
     /// Adds a line to the service's log.
     pub(crate) fn say(&self, stream: LogStream, text: &str) {
-        let text = &*self.redactor.text(text);
-        let kept = lock(&self.log).push(unix_ms(), stream, text);
-        self.board.metrics().logs.said(stream, text.len(), kept);
+        self.keep(stream, &self.redactor.text(text));
+    }
+
+    /// A line without secrets.
+    fn keep(&self, stream: LogStream, clean: &str) {
+        let kept = lock(&self.log).push(unix_ms(), stream, clean);
+        self.board.metrics().logs.said(stream, clean.len(), kept);
     }
 
     /// The last line of a build, shown while it lasts.
     pub(super) fn progress(&self, line: &str) {
         let line = &*self.redactor.text(line);
-        self.say(LogStream::Install, line);
+        self.keep(LogStream::Install, line);
         self.lock().progress = Some(line.chars().take(200).collect());
         self.touch();
     }

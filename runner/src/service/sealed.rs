@@ -2,12 +2,12 @@
 //!
 //! Contract: nothing of a box is handed out unless all that shapes the process is what the box says
 //! ([`protocol::sealed::Binding`]), it was signed by whoever sealed it, and the isolation here is at least what it demands.
-//! What was opened is asked for anew at every start and lives as long as that takes.
+//! What was opened is asked for anew at every start and lives as long as that takes; but what is taken out of logs
+//! ([`super::redact`]) has to be known as long as the deployment is here.
 
 use std::collections::BTreeSet;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use protocol::identity::PublicKey;
@@ -17,6 +17,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::redact::Redactor;
 use super::spec::Means;
+use crate::home::write_durably;
 use crate::process::Level;
 
 /// Exact versions that are kept of a source.
@@ -126,10 +127,7 @@ impl Versions {
         let beyond = (lines.len() + 1).saturating_sub(MAX_VERSIONS);
         lines.drain(..beyond);
         lines.push(version);
-        let (path, staging) = (self.0.join(source), self.0.join(format!("{source}.new")));
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&staging)?;
-        file.write_all(lines.join("\n").as_bytes())?;
-        fs::rename(&staging, &path)
+        write_durably(&self.0.join(source), lines.join("\n").as_bytes())
     }
 
     fn of(&self, source: &str) -> Option<String> {
