@@ -17,6 +17,7 @@ pub mod mail;
 pub mod members;
 pub mod pace;
 pub mod peer;
+mod priority;
 pub mod roster;
 pub mod scope;
 pub mod scribe;

@@ -22,6 +22,14 @@ use std::sync::{Arc, OnceLock};
 
 use crate::metrics::Metrics;
 
+/// A name that no runner has.
+#[derive(Debug, thiserror::Error)]
+#[error("this broker has no such runner; it has {}", has.join(", "))]
+pub struct Unknown {
+    /// The names that there are.
+    pub has: Vec<String>,
+}
+
 /// Every runner this broker knows, by name. Cheap to clone; outlives restarts of the links.
 #[derive(Clone)]
 pub struct Runners {
@@ -50,6 +58,14 @@ impl Runners {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Link> {
         self.links.get(name)
+    }
+
+    /// The same, for somebody who wrote the name.
+    ///
+    /// # Errors
+    /// [`Unknown`], when this broker has no such runner.
+    pub fn known(&self, name: &str) -> Result<&Link, Unknown> {
+        self.get(name).ok_or_else(|| Unknown { has: self.links.keys().cloned().collect() })
     }
 
     /// Every link, in the order of the names.

@@ -199,8 +199,9 @@ async fn h14_a_broker_that_restarts_in_the_middle_of_a_move_goes_on_with_it() {
     client.request(on("one", "b")).await;
     let Load { cmd, spec, .. } = link_b.load().await;
     link_b.done(cmd, Outcome::Ok);
-    drop((link_a, link_b));
+    // The links end with the broker and not before: one that outlived them would have given up the move.
     let broker = broker.killed_and_started().await;
+    drop((link_a, link_b));
     let link_a = a.accept_with(vec![report("one", &old, ServiceState::Running)]).await;
     let link_b = b.accept_with(vec![report("one", &spec.deployment, ServiceState::Starting)]).await;
     let mut client = Client::join(&broker, OWNER).await;
@@ -215,6 +216,30 @@ async fn h14_a_broker_that_restarts_in_the_middle_of_a_move_goes_on_with_it() {
     let _link_b = b.accept_with(vec![report("one", &spec.deployment, ServiceState::Running)]).await;
     let mut client = Client::join(&broker, OWNER).await;
     assert_eq!(listed_as(&mut client, "one", "running").await["runner"], "b");
+}
+
+#[tokio::test]
+async fn h14_what_was_on_its_way_to_a_runner_that_is_configured_no_more_stays_where_it_is() {
+    let World { mut broker, a, b, link_a, link_b, mut client } = world().await;
+    let old = up(&mut client, &link_a, on("one", "a"), Vec::new()).await;
+    client.request(on("one", "b")).await;
+    let Load { cmd, .. } = link_b.load().await;
+    link_b.done(cmd, Outcome::Ok);
+    broker.setup.runners.remove("b");
+    let broker = broker.killed_and_started().await;
+    drop((link_a, link_b, b));
+    let link_a = a.accept_with(vec![report("one", &old, ServiceState::Running)]).await;
+    let mut client = Client::join(&broker, OWNER).await;
+    assert_eq!(listed_as(&mut client, "one", "running").await["runner"], "a");
+    // Nothing is under way: the next deploy comes up at once, where the service is.
+    let asked = client.request(call("one", "t")).await;
+    let (header, _) = link_a.call().await;
+    assert_eq!(header.deployment, old, "nothing was sent before it");
+    link_a.reply(header.id, "as before");
+    client.answer(&asked).await;
+    let new = up(&mut client, &link_a, deploy("one"), Vec::new()).await;
+    is_unloaded(&link_a, &old).await;
+    assert_ne!(new, old);
 }
 
 #[tokio::test]

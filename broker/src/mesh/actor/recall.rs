@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use protocol::identity::PublicKey;
-use protocol::wire::{PeerStatus, Priority, Push};
+use protocol::wire::{PeerStatus, Push};
 use serde::{Deserialize, Serialize};
 
 use crate::mesh::MeshContext;
@@ -118,24 +118,6 @@ pub(super) fn row(mesh: &MeshId, session: &Session) -> Result<store::Session, St
         first_seen_at: session.first_seen,
         last_seen_at: session.last_seen,
     })
-}
-
-/// The number that rows have for a priority.
-pub(super) const fn number_of(priority: Priority) -> i16 {
-    match priority {
-        Priority::Now => 0,
-        Priority::Next => 1,
-        Priority::Low => 2,
-    }
-}
-
-/// The priority of a row's number.
-pub(super) const fn priority_of(number: i16) -> Priority {
-    match number {
-        0 => Priority::Now,
-        1 => Priority::Next,
-        _ => Priority::Low,
-    }
 }
 
 /// A row as a message that waits.

@@ -16,6 +16,7 @@ use super::resolve::{Fault, Resolved};
 use super::{MeshActor, Pending, SYSTEM, recall, system_push};
 use crate::mesh::mail::{Accepted, Address, Envelope, Letter, Of, Recipient, Refused};
 use crate::mesh::peer::{Outlet, Presence, reply};
+use crate::mesh::priority::number_of;
 use crate::metrics::{Limit, SendEnd};
 use crate::store::{Document, Entry, MessageId, NewDelivery, NewMessage, UtcMs};
 
@@ -230,7 +231,7 @@ impl MeshActor {
             client_id: None,
             digest: None,
             target: String::new(),
-            priority: recall::number_of(letter.priority),
+            priority: number_of(letter.priority),
             nonce: nonce.to_owned(),
             ciphertext: ciphertext.to_owned(),
             extra: Some(Document::written(letter.kept())),

@@ -12,6 +12,7 @@ use super::{MeshActor, Pending, event_frame, recall};
 use crate::mesh::admission::CLOSE_POLICY;
 use crate::mesh::mail::{Fx as MailFx, Loaded, PresenceId, WINDOW_BYTES, Wanted};
 use crate::mesh::peer::reply;
+use crate::mesh::priority::number_of;
 use crate::mesh::roster::Fx as RosterFx;
 use crate::mesh::scribe::Outcome;
 use crate::metrics::{MailEnd, SendEnd};
@@ -162,7 +163,7 @@ impl MeshActor {
         let read = async move {
             mesh.scribe.flush().await;
             let Wanted { mailbox, priority, after, limit, .. } = wanted;
-            let (mailbox, priority) = (mailbox.to_string(), recall::number_of(priority));
+            let (mailbox, priority) = (mailbox.to_string(), number_of(priority));
             mesh.store.pending(&mesh.id, &mailbox, priority, after, limit, WINDOW_BYTES).await
         };
         let taken = read.into_actor(self).map(move |read, me, ctx| {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use actix::prelude::*;
 use serde_json::json;
 
-use super::{MeshActor, recall};
+use super::MeshActor;
 use crate::mesh::MeshContext;
 use crate::mesh::admission::CLOSE_POLICY;
 use crate::mesh::mail::{Address, PresenceId};
 use crate::mesh::peer::Kind;
+use crate::mesh::priority::priority_of;
 use crate::metrics::MailEnd;
 use crate::store::{Expired, StoreError, UtcMs};
 
@@ -107,7 +108,7 @@ impl MeshActor {
     fn expired(&mut self, expired: &Expired) {
         let Ok(mailbox) = expired.mailbox.parse::<Address>() else { return };
         let bytes = u64::try_from(expired.bytes).unwrap_or_default();
-        let priority = recall::priority_of(expired.priority);
+        let priority = priority_of(expired.priority);
         self.mail.ended(mailbox, priority, expired.message_seq, bytes, self.now());
         self.mesh.metrics.deliveries.count(MailEnd::Expired);
         // One recipient was meant, and never came; of a group some did.

@@ -16,6 +16,7 @@ use super::{Outlet, Presence, reply};
 use crate::mesh::MeshContext;
 use crate::mesh::actor::MembersChanged;
 use crate::mesh::members::Snapshot;
+use crate::mesh::scope::Principal;
 use crate::metrics::Limit;
 use crate::store::{Document, Invite, InviteId, Member, MemberId, NewInvite, Role, StoreError, UtcMs};
 
@@ -85,8 +86,9 @@ pub(super) fn members(mesh: &MeshContext) -> MembersList {
     }
 }
 
-fn manages(who: &Presence) -> Result<(), Refusal> {
-    match who.principal().role {
+/// Lets admins pass.
+pub(super) fn manages(who: &Principal) -> Result<(), Refusal> {
+    match who.role {
         Role::Owner | Role::Admin => Ok(()),
         Role::Member => Err((ErrorCode::Forbidden, "only admins of the mesh may do that".to_owned())),
     }
@@ -130,7 +132,7 @@ fn serial(serial: u64, last: u64) -> Result<i64, Refusal> {
 }
 
 async fn set_member(mesh: &MeshContext, who: &Presence, set: MemberSet) -> Result<ServerMessage<'static>, Refusal> {
-    manages(who)?;
+    manages(&who.principal())?;
     let now = mesh.members.now();
     let member = member(&now, &set.member_id)?;
     let key = now.key_of(&member.id).ok_or((ErrorCode::NotFound, "no such member".to_owned()))?;
@@ -159,7 +161,7 @@ async fn remove_member(
     let member = member(&now, &remove.member_id)?;
     let itself = member.id == who.member;
     if !itself {
-        manages(who)?;
+        manages(&who.principal())?;
     }
     let key = now.key_of(&member.id).ok_or((ErrorCode::NotFound, "no such member".to_owned()))?;
     if member.role == Role::Owner {
@@ -198,7 +200,7 @@ async fn stop_services(mesh: &MeshContext, who: &Presence, member: &MemberId) ->
 }
 
 async fn set_group(mesh: &MeshContext, who: &Presence, set: GroupSet) -> Result<ServerMessage<'static>, Refusal> {
-    manages(who)?;
+    manages(&who.principal())?;
     let list = set.list;
     protocol::validate::group_name(&list.name).map_err(|e| (ErrorCode::BadRequest, format!("`list.name`: {e}")))?;
     let now = mesh.members.now();
@@ -219,7 +221,7 @@ async fn create_invite(
     who: &Presence,
     new: InviteCreate,
 ) -> Result<ServerMessage<'static>, Refusal> {
-    manages(who)?;
+    manages(&who.principal())?;
     let bad = |words: &str| (ErrorCode::BadRequest, words.to_owned());
     let now = UtcMs::now();
     let role = match new.role.as_str() {
@@ -258,7 +260,7 @@ async fn create_invite(
 }
 
 async fn list_invites(mesh: &MeshContext, who: &Presence) -> Result<ServerMessage<'static>, Refusal> {
-    manages(who)?;
+    manages(&who.principal())?;
     let (members, now) = (mesh.members.now(), UtcMs::now());
     let invites = mesh.store.list_invites(&mesh.id).await.map_err(stored)?;
     let invites = invites.into_iter().map(|invite| entry(&invite, &members, now)).collect();
@@ -293,7 +295,7 @@ async fn revoke_invite(
     who: &Presence,
     revoke: &InviteRevoke,
 ) -> Result<ServerMessage<'static>, Refusal> {
-    manages(who)?;
+    manages(&who.principal())?;
     let missing = || (ErrorCode::NotFound, "`inviteId` names no open invite of this mesh".to_owned());
     let id: InviteId = revoke.invite_id.parse().map_err(|_| missing())?;
     if !mesh.store.revoke_invite(&mesh.id, &id, UtcMs::now()).await.map_err(stored)? {
@@ -303,7 +305,7 @@ async fn revoke_invite(
 }
 
 async fn set_mesh(mesh: &MeshContext, who: &Presence, set: MeshSet) -> Result<ServerMessage<'static>, Refusal> {
-    manages(who)?;
+    manages(&who.principal())?;
     if set.message_ttl_s.is_some_and(|seconds| !TTL_S.contains(&seconds)) {
         return Err((ErrorCode::BadRequest, "`messageTtlS` is 60 to 2592000".to_owned()));
     }

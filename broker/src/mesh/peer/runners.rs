@@ -4,16 +4,16 @@ use protocol::wire::{
     ErrorCode, ForgottenService, RunnerEntry, RunnerForgetResult, RunnerListResult, RunnerName, ServerMessage,
 };
 
+use super::admin::manages;
 use super::deploy::Refusal;
 use super::reply;
 use crate::mesh::MeshContext;
 use crate::mesh::scope::Principal;
 use crate::runners::Link;
-use crate::store::Role;
 
 /// `runner_list`, for those who place services.
 pub(super) fn list(mesh: &MeshContext, who: &Principal, req_id: Option<&str>) -> String {
-    if let Err((code, words)) = admins_only(who) {
+    if let Err((code, words)) = manages(who) {
         return reply::error(code, words, req_id);
     }
     let entry = |link: &Link| RunnerEntry {
@@ -35,12 +35,9 @@ pub(super) async fn forget(mesh: &MeshContext, who: &Principal, wanted: RunnerNa
 }
 
 async fn forgotten(mesh: &MeshContext, who: &Principal, wanted: RunnerName) -> Result<RunnerForgetResult, Refusal> {
-    admins_only(who)?;
+    manages(who)?;
     let RunnerName { name } = wanted;
-    let link = mesh.runners.get(&name).ok_or_else(|| {
-        let known: Vec<_> = mesh.runners.all().map(Link::name).collect();
-        (ErrorCode::NotFound, format!("`name`: this broker has no such runner; it has {}", known.join(", ")))
-    })?;
+    let link = mesh.runners.known(&name).map_err(|unknown| (ErrorCode::NotFound, format!("`name`: {unknown}")))?;
     if link.is_up() {
         let words =
             format!("the runner {name} is connected: what it has can be stopped in order, or moved by a deploy");
@@ -52,11 +49,4 @@ async fn forgotten(mesh: &MeshContext, who: &Principal, wanted: RunnerName) -> R
         Err(refused) => ForgottenService { service, runner: None, reason: Some(refused.to_string()) },
     });
     Ok(RunnerForgetResult { services: went.collect(), name })
-}
-
-fn admins_only(who: &Principal) -> Result<(), Refusal> {
-    match who.role {
-        Role::Owner | Role::Admin => Ok(()),
-        Role::Member => Err((ErrorCode::Forbidden, "only admins of the mesh may do that".to_owned())),
-    }
 }

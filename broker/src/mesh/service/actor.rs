@@ -144,14 +144,14 @@ impl ServiceActor {
             .resting(rests)
             .tried_against(tried.map(ToString::to_string));
         self.resume_trial(row.trial_ends_at, ctx);
-        if let (Some(pending), Some(to)) = (id(&stored.pending), &row.moving_to) {
-            self.resume_move(pending, to, ctx);
-        }
         self.served = stored
             .active
             .as_ref()
             .filter(|active| active.ever_ready)
             .map(|active| Served { deployment: active.id.to_string(), version: active.version.clone() });
+        if let (Some(pending), Some(to)) = (id(&stored.pending), &row.moving_to) {
+            self.resume_move(pending, to, ctx);
+        }
         Ok(())
     }
 

@@ -83,10 +83,8 @@ impl ServiceActor {
     }
 
     fn known(&self, name: &str) -> Result<Link, Refused> {
-        self.mesh.runners.get(name).cloned().ok_or_else(|| {
-            let known: Vec<_> = self.mesh.runners.all().map(Link::name).collect();
-            Refused::Cannot(format!("`runner`: this broker has no such runner; it has {}", known.join(", ")))
-        })
+        let known = self.mesh.runners.known(name);
+        known.cloned().map_err(|unknown| Refused::Cannot(format!("`runner`: {unknown}")))
     }
 
     /// A deployment is to come up on this runner rather than on the service's own.
@@ -95,15 +93,23 @@ impl ServiceActor {
         self.moving = Some(Move { deployment, to, seen });
     }
 
-    /// As a broker finds it that was gone meanwhile: its links may not be up yet.
+    /// As a broker finds it that was gone meanwhile: its links may not be up yet, or be configured no more.
     pub(super) fn resume_move(&mut self, deployment: String, runner: &str, ctx: &mut Context<Self>) {
-        let Some(to) = self.mesh.runners.get(runner).map(Link::place) else { return };
+        let Some(to) = self.mesh.runners.get(runner).map(Link::place) else {
+            let words = format!("{runner}, where it was to come up, is no runner of this broker any more");
+            return self.happened(Event::Refused(Step::Load(deployment), words), ctx);
+        };
         self.sets_out(deployment.clone(), to);
         ctx.run_later(ARRIVES_WITHIN, move |me, ctx| {
-            if me.moving.as_ref().is_some_and(|moving| moving.deployment == deployment && !moving.seen) {
+            if me.is_awaited(&deployment) {
                 me.give_up_move("the runner where it was to come up did not connect", ctx);
             }
         });
+    }
+
+    /// Whether a deployment is to come up on a runner that has not said yet what it holds: it may have it already.
+    pub(super) fn is_awaited(&self, deployment: &str) -> bool {
+        self.moving.as_ref().is_some_and(|moving| moving.deployment == deployment && !moving.seen)
     }
 
     /// Where a deployment is, or is to be.

@@ -36,7 +36,11 @@ impl ServiceActor {
             let words = "nothing is known of this deployment any more".to_owned();
             return self.happened(Event::Refused(Step::Load(id), words), ctx);
         };
+        let is_awaited = self.is_awaited(&id);
         let (mesh, step) = (Arc::clone(&self.mesh), Step::Load(id));
+        if is_awaited {
+            return self.run(ctx, async move { Outcome::Again(step, TRY_AGAIN) });
+        }
         self.run(ctx, async move { outcome(step, loaded(&mesh, &link, spec).await) });
     }
 

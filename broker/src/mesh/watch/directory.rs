@@ -122,9 +122,13 @@ impl Watches {
 
     async fn load(&self, mesh: &Arc<MeshContext>) -> Result<(), String> {
         let rows = mesh.store.watches(&mesh.id).await.map_err(|error| error.to_string())?;
-        let cells: Vec<Arc<Cell>> = rows.into_iter().map(Cell::new).collect();
-        let by_id = cells.iter().map(|cell| (cell.row.id.clone(), Arc::clone(cell))).collect();
-        *self.cells.write().unwrap_or_else(PoisonError::into_inner) = by_id;
+        let cells: Vec<Arc<Cell>> = {
+            let mut known = self.cells.write().unwrap_or_else(PoisonError::into_inner);
+            // What was made while this was reading has its cell, which its child shows itself in.
+            rows.into_iter()
+                .map(|row| Arc::clone(known.entry(row.id.clone()).or_insert_with(|| Cell::new(row))))
+                .collect()
+        };
         for cell in &cells {
             match self.set.start(spec::child(mesh, cell)).await {
                 // Made while this was reading.

@@ -13,6 +13,7 @@ use super::fetch::Target;
 use super::look::Plan;
 use super::request::{self, Wanted};
 use super::state::{Commit, Committed, Kind, Rules, Seen, phase_of};
+use crate::mesh::priority::{number_of, priority_of};
 use crate::store::{MemberId, MeshId, UtcMs, Watch, WatchCommit};
 use crate::vault::{AtRest, place};
 
@@ -203,20 +204,4 @@ pub(super) fn entry(cell: &Cell, seen: &Shown) -> WatchEntry {
 /// The mode of a row's word.
 pub(super) fn mode_of(word: &str) -> Option<WatchMode> {
     WatchMode::ALL.into_iter().find(|mode| mode.as_str() == word)
-}
-
-const fn number_of(priority: Priority) -> i16 {
-    match priority {
-        Priority::Now => 0,
-        Priority::Next => 1,
-        Priority::Low => 2,
-    }
-}
-
-const fn priority_of(number: i16) -> Priority {
-    match number {
-        0 => Priority::Now,
-        1 => Priority::Next,
-        _ => Priority::Low,
-    }
 }
