@@ -20,6 +20,7 @@ mod sealing;
 mod share;
 mod text;
 mod upload;
+mod vault;
 mod wire;
 
 use std::process::ExitCode;

@@ -1,8 +1,8 @@
 //! The configuration directories of launched sessions: `launched/<id>/`, each with a `config.json` of its own.
 //!
 //! Contract: such a directory holds the one mesh that the session is for, with the member's key, and never an owner's
-//! key. What sessions remember, and the tools that were kept, are the person's own, by links: a session that is taken
-//! up again finds its key. The directory goes with its session; one whose launcher died is swept by the next launch.
+//! key. What sessions remember, the tools that were kept and the runners that were accepted are the person's own, by
+//! links: a session that is taken up again finds its key, and a runner is not taken for a new one. The directory goes with its session; one whose launcher died is swept by the next launch.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -21,7 +21,7 @@ const DIRECTORY: &str = "launched";
 /// Says who launched.
 const MARK: &str = "launcher.json";
 /// What is the person's own, and not the session's.
-const SHARED: [&str; 2] = ["sessions", "tools"];
+const SHARED: [&str; 3] = ["sessions", "tools", "runners"];
 
 /// What a launched session is told.
 #[derive(Debug, Clone)]
@@ -127,6 +127,7 @@ mod tests {
     use protocol::SecretString;
 
     use super::*;
+    use crate::profile::{Accepted, Runners};
 
     fn told() -> Told {
         let mesh = MeshEntry {
@@ -158,6 +159,10 @@ mod tests {
         assert!(!directory.join("owners").exists());
         let key = session.session("m").unwrap().read().unwrap().key().unwrap().public();
         assert_eq!(profile.session("m").unwrap().read().unwrap().key().unwrap().public(), key);
+        let accepted = Accepted { name: "local".into(), fingerprint: "f".repeat(64) };
+        let accepted = Runners([("r".to_owned(), accepted)].into());
+        session.accept_runners("m", &accepted).unwrap();
+        assert_eq!(profile.runners("m").unwrap(), accepted, "a key that a session accepts is the person's to compare");
         // One that is launched from within lies beside it.
         assert_eq!(session.launched("l2"), profile.launched("l2"));
         remove_launched(&directory).unwrap();

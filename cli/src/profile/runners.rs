@@ -44,7 +44,10 @@ impl Profile {
 
     /// Accepts runners, over what was accepted under their ids before.
     pub(crate) fn accept_runners(&self, mesh_id: &str, accepted: &Runners) -> Result<(), CliError> {
-        let _lock = file::lock(&self.directory, LOCK_NAME)?;
+        // Beside what it guards: a launched session has the folder, and not the directory, in common with its person.
+        let folder = self.directory.join(DIRECTORY);
+        file::directory(&folder)?;
+        let _lock = file::lock(&folder, LOCK_NAME)?;
         let mut known = self.runners(mesh_id)?;
         known.0.extend(accepted.0.clone());
         let path = self.runners_path(mesh_id)?;
@@ -52,7 +55,6 @@ impl Profile {
             return Err(CliError::failed(format!("{} would hold more than {MAX_RUNNERS} runners", path.display()))
                 .hint("remove those that are gone from that file"));
         }
-        file::directory(&self.directory.join(DIRECTORY))?;
         let bytes = serde_json::to_vec_pretty(&known)
             .map_err(|error| CliError::failed(format!("cannot write {}: {error}", path.display())))?;
         file::replace(&path, &bytes)

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use protocol::SecretString;
-use protocol::vault::{Authenticity, Expected, open};
+use protocol::vault::Authenticity;
+use protocol::wire::VaultKeys;
 use zeroize::Zeroizing;
 
 use crate::client::{ANSWER_TIMEOUT, Mesh};
 use crate::command::Context;
 use crate::error::CliError;
 use crate::text;
-use crate::wire::VaultGet;
 
 /// Opened entries, by their keys.
 #[derive(Default)]
@@ -48,14 +48,11 @@ pub(super) async fn values(
     if keys.is_empty() {
         return Ok(Values::default());
     }
-    let answer = mesh.client.request(&VaultGet { keys: keys.clone() }, ANSWER_TIMEOUT).await?;
+    let answer = mesh.client.request(&VaultKeys { keys: keys.clone() }, ANSWER_TIMEOUT).await?;
     let mut values = Values::default();
     for key in keys {
         let entry = answer.entries.iter().find(|entry| entry.key == key).ok_or_else(|| missing(&key))?;
-        let expected = Expected { mesh_id: &mesh.membership.mesh.mesh_id, key: &key, known: 0 };
-        let opened = open(entry, &expected, &mesh.member).map_err(|error| {
-            CliError::failed(format!("the vault's entry {} cannot be used: {error}", text::line(&key)))
-        })?;
+        let opened = crate::vault::opened(mesh, &key, entry)?;
         if opened.authenticity == Authenticity::Unsigned {
             context
                 .printer

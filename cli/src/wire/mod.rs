@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use protocol::SecretString;
 use protocol::link::{Runtime, Source};
 use protocol::sealed::SealedConfig;
-use protocol::wire::{RunnerKeysResult, Scope, VaultEntry};
+use protocol::wire::{RunnerKeysResult, Scope};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -78,24 +78,6 @@ impl Request for RunnerKeys {
     const TYPE: &'static str = "runner_keys";
     const REPLY_TYPE: &'static str = "runner_keys_result";
     type Reply = RunnerKeysResult;
-}
-
-/// `vault_get`.
-#[derive(Debug, Serialize)]
-pub(crate) struct VaultGet {
-    pub(crate) keys: Vec<String>,
-}
-
-impl Request for VaultGet {
-    const TYPE: &'static str = "vault_get";
-    const REPLY_TYPE: &'static str = "vault_get_result";
-    type Reply = VaultEntries;
-}
-
-/// `vault_get_result`.
-#[derive(Debug, Deserialize)]
-pub(crate) struct VaultEntries {
-    pub(crate) entries: Vec<VaultEntry>,
 }
 
 /// `mcp_deploy_status`; several come for one deploy.

@@ -154,6 +154,53 @@ fn h24_a_box_is_given_back_to_its_deployer_and_to_nobody_else() {
 }
 
 #[test]
+fn h25_an_entry_of_the_vault_reaches_its_process_as_variable_and_as_file() {
+    for level in levels() {
+        let mut mesh = Mesh::alone_at(level);
+        let file = mesh.root().join("key.pem");
+        std::fs::write(&file, PLANTED).expect("a file");
+        let file = file.to_str().expect("a plain path");
+        let _ = mesh.cli(&["vault", "set", "token", PLANTED]).ok();
+        let _ = mesh.cli(&["vault", "set", "pem", "--type", "file", file]).ok();
+        let both = ["--env", "API_KEY=$vault:token", "--env", "PEM=$vault:pem:file:/etc/boxed/key.pem"];
+        let _ = mesh.deploy_fixture("boxed", &both, &[]).ok();
+        let has_both = |mesh: &Mesh| {
+            has_it(mesh);
+            let path = variable(mesh, "boxed", "PEM").expect("its path");
+            let held = mesh.cli(&["call", "boxed", "cat", &format!("path={path}")]).ok();
+            assert_eq!(held.stdout.trim_end(), PLANTED, "{path}");
+        };
+        has_both(&mesh);
+        let below = mesh.kill_runner();
+        mesh.wait_gone("what ran below the runner", &below, SETTLE);
+        mesh.wait_for_status("boxed", "running", SETTLE);
+        has_both(&mesh);
+        let _ = mesh.cli_within(SETTLE, &["undeploy", "boxed"]).ok();
+        nowhere(&mesh, "after it is gone");
+        assert!(mesh.stop().success());
+    }
+}
+
+#[test]
+fn h24_an_entry_that_is_older_than_one_that_was_seen_is_given_to_no_process() {
+    let mesh = Mesh::start();
+    let owner = Owner::of(&mesh).expect("the owner's keys");
+    let _ = mesh.cli(&["vault", "set", "token", "the first value"]).ok();
+    let kept = owner.ask(json!({ "type": "vault_get", "keys": ["token"] })).expect("an answer");
+    let _ = mesh.cli(&["vault", "set", "token", "the second value"]).ok();
+    assert_eq!(mesh.cli(&["vault", "get", "token"]).ok().stdout, "the second value");
+    // As a broker could that kept what it was given before.
+    let _ = mesh.cli(&["vault", "delete", "token"]).ok();
+    let mut back = kept["entries"][0].clone();
+    back["type"] = "vault_set".into();
+    let stored = owner.ask(back).expect("an answer");
+    assert_eq!(stored["action"], "stored", "{stored}");
+    let refused = mesh.deploy_fixture("boxed", &["--env", "API_KEY=$vault:token"], &[]).code_is(4);
+    assert!(refused.said().contains("`token` is not opened"), "{refused}");
+    assert!(mesh.service("boxed").is_none(), "nothing was sent");
+}
+
+#[test]
 fn h25_a_missing_entry_of_the_vault_fails_the_deploy_by_its_name() {
     let mesh = Mesh::start();
     let refused = mesh.deploy_fixture("boxed", &["--env", "A=$vault:no-such-entry"], &[]);

@@ -15,7 +15,7 @@
 mod value;
 
 use clap::{Args, Subcommand, ValueEnum};
-use protocol::vault::{Authenticity, Drawn, Expected, Opened, Value, VaultError, open};
+use protocol::vault::{Authenticity, Drawn, Opened, Value, VaultError};
 use protocol::wire::{EntryType, VaultAction, VaultEntry, VaultKey, VaultKeys, VaultListing};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -209,15 +209,7 @@ pub(crate) async fn fetch(mesh: &mut Mesh, key: &str) -> Result<(VaultEntry, Ope
         return Err(CliError::failed(format!("your vault has no `{}`", text::line(key)))
             .hint("claudemesh vault list shows what it has"));
     };
-    let known = mesh.file.read()?.vault_version(key);
-    let expected = Expected { mesh_id: mesh.id(), key, known };
-    let opened = open(&entry, &expected, &mesh.member).map_err(|error| {
-        CliError::refused(format!("`{}` is not opened: {error}", text::line(key)))
-            .hint("somebody altered it or brought an old one back; set it again with a new value")
-    })?;
-    if let Authenticity::Signed(version) = opened.authenticity {
-        mesh.file.update(|memory| memory.saw_vault(key, version))?;
-    }
+    let opened = crate::vault::opened(mesh, key, &entry)?;
     Ok((entry, opened))
 }
 

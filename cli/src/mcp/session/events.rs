@@ -36,7 +36,7 @@ pub(super) fn words(event: &str, data: &Value) -> Option<String> {
         "mcp_restored" => format!("{} ({}) is back", hosted(), is("hostedBy")),
         "mcp_unregistered" => format!("{} ({}) is gone", hosted(), is("hostedBy")),
         "watch_triggered" => format!("[WATCH] {}: {} → {}", watched(data), is("oldValue"), is("newValue")),
-        "watch_failed" => format!("[WATCH] {} fails: {}", watched(data), is("error")),
+        "watch_failed" => format!("[WATCH] {} fails: {}", watched(data), is("reason")),
         "watch_recovered" => format!("[WATCH] {} works again", watched(data)),
         other => format!("[system] {}: {}", text::line(other), json(Some(data))),
     })
@@ -116,6 +116,11 @@ mod tests {
                 "watch_triggered",
                 json!({"label": null, "url": "http://x", "oldValue": "a", "newValue": "b"}),
                 "[WATCH] http://x: a → b",
+            ),
+            (
+                "watch_failed",
+                json!({"label": "x", "reason": "the answer was 503"}),
+                "[WATCH] x fails: the answer was 503",
             ),
         ] {
             assert_eq!(words(event, &data).unwrap(), expected);

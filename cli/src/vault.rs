@@ -1,0 +1,23 @@
+//! Entries of the person's own vault, as they come back from a broker.
+
+use protocol::vault::{Authenticity, Expected, Opened, open};
+use protocol::wire::VaultEntry;
+
+use crate::client::Mesh;
+use crate::error::CliError;
+use crate::text;
+
+/// Opens an entry: what was altered, and what is older than one that the session has seen, is refused. A newer one is
+/// remembered.
+pub(crate) fn opened(mesh: &Mesh, key: &str, entry: &VaultEntry) -> Result<Opened, CliError> {
+    let known = mesh.file.read()?.vault_version(key);
+    let expected = Expected { mesh_id: &mesh.membership.mesh.mesh_id, key, known };
+    let opened = open(entry, &expected, &mesh.member).map_err(|error| {
+        CliError::refused(format!("`{}` is not opened: {error}", text::line(key)))
+            .hint("somebody altered it or brought an old one back; set it again with a new value")
+    })?;
+    if let Authenticity::Signed(version) = opened.authenticity {
+        mesh.file.update(|memory| memory.saw_vault(key, version))?;
+    }
+    Ok(opened)
+}
