@@ -6,8 +6,10 @@ use crate::options::Options;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
+/// Near the largest that a call may have, and 64 of them are within what one member may have on its way.
+const LARGE: usize = 960 * KIB;
 /// Sizes of the text.
-pub(crate) const PAYLOADS: &[usize] = &[0, 64 * KIB, MIB];
+pub(crate) const PAYLOADS: &[usize] = &[0, 64 * KIB, LARGE];
 /// Calls on their way at any moment.
 pub(crate) const IN_FLIGHT: &[usize] = &[1, 16, 64];
 /// Calls before those that count, so that buffers have grown and pages are there.
@@ -69,7 +71,7 @@ mod tests {
         assert_eq!(Cell::new(0, 1, &options).calls, 1_000);
         assert_eq!(Cell::new(MIB, 1, &Options { mib: 1, ..options.clone() }).warm_up().calls, 1);
         assert_eq!(Cell::new(0, 1, &Options::default()).warm_up().calls, WARM_UP_CALLS);
-        assert_eq!([0, 65_536, MIB].map(|bytes| Cell::new(bytes, 1, &options).size()), ["0 bytes", "64 KiB", "1 MiB"]);
+        assert_eq!([0, 65_536, LARGE, MIB].map(|bytes| Cell::new(bytes, 1, &options).size()), ["0 bytes", "64 KiB", "960 KiB", "1 MiB"]);
         assert_eq!(cells(&options).len(), PAYLOADS.len() * IN_FLIGHT.len());
     }
 }

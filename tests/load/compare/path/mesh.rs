@@ -15,9 +15,6 @@ use super::{Member, SERVICE, SOON, wardens, words};
 use crate::drive::Line;
 use crate::speech::{Form, Speech};
 
-/// The default of 1 MiB has no room for a text of 1 MiB and the message around it.
-const MAX_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
-
 pub(crate) struct Meshed {
     membership: Value,
     pub(super) members: Vec<Member>,
@@ -26,8 +23,7 @@ pub(crate) struct Meshed {
 
 impl Meshed {
     pub(super) fn start() -> Result<Self, String> {
-        let variables = vec![("MAX_MESSAGE_BYTES".to_owned(), MAX_MESSAGE_BYTES.to_string())];
-        let mesh = Mesh::with(Options { variables, alone: true, ..Options::default() });
+        let mesh = Mesh::with(Options { alone: true, ..Options::default() });
         let membership = mesh.membership();
         deploy(&membership).map_err(|error| format!("the deploy failed: {error}\n{}", mesh.logs()))?;
         mesh.look();
