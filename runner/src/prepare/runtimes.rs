@@ -13,7 +13,7 @@ pub(super) struct Needed {
     hint: &'static str,
 }
 
-pub(super) const NODE: Needed = Needed { names: &["node"], hint: "install Node.js (version 20 or newer)" };
+pub(super) const NODE: Needed = Needed { names: &["node"], hint: "install Node.js (version 18 or newer)" };
 pub(super) const NPM: Needed = Needed { names: &["npm"], hint: "install npm, which comes with Node.js" };
 pub(super) const UV: Needed = Needed { names: &["uv"], hint: "install uv, which installs Python packages" };
 pub(super) const PYTHON: Needed =
