@@ -16,7 +16,8 @@ use supervision::{ChildEvent, ChildId, Dynamic, MAX_ID_BYTES, Observer, StopErro
 
 use super::board::Board;
 use super::child;
-use super::entry::{Entry, Key, SharedLog, lock};
+use super::entry::{Entry, Key, lock};
+use super::logs::Logs;
 use super::observe;
 use super::redact::Redactor;
 use super::spec::SharedMeans;
@@ -25,8 +26,6 @@ use crate::prepare::{FileError, Wanted};
 
 /// Deployments on one runner.
 pub const SERVICES_MAX: usize = 1_000;
-/// Logs that are kept for services, present ones included.
-const LOGS_MAX: usize = 2 * SERVICES_MAX;
 /// Last reports of what was unloaded, for sessions that have not sent them yet.
 const DEPARTED_MAX: usize = 1_024;
 /// How long calls may go on when their service is unloaded.
@@ -94,7 +93,7 @@ pub struct Directory {
 struct Book {
     entries: BTreeMap<Key, Arc<Entry>>,
     by_id: HashMap<String, Arc<Entry>>,
-    logs: HashMap<(String, String), SharedLog>,
+    logs: Logs,
     departed: VecDeque<(u64, ServiceReport)>,
     /// Changes up to this one may have departed reports that are no longer kept.
     forgotten: u64,
@@ -281,14 +280,14 @@ impl Directory {
     /// The last lines of a service's log, whatever became of it.
     #[must_use]
     pub fn logs(&self, mesh: &str, service: &str, lines: usize) -> Vec<LogLine> {
-        let log = lock(&self.book).logs.get(&(mesh.to_owned(), service.to_owned())).cloned();
+        let log = lock(&self.book).logs.get(mesh, service);
         log.map(|log| lock(&log).last(lines)).unwrap_or_default()
     }
 
     /// The first lines of a service's log behind the one with this number, and whether some may have been lost.
     #[must_use]
     pub fn logs_after(&self, mesh: &str, service: &str, seq: u64, lines: usize) -> (Vec<LogLine>, bool) {
-        let log = lock(&self.book).logs.get(&(mesh.to_owned(), service.to_owned())).cloned();
+        let log = lock(&self.book).logs.get(mesh, service);
         log.map_or((Vec::new(), seq > 0), |log| lock(&log).after(seq, lines))
     }
 
@@ -343,7 +342,7 @@ impl Book {
         if let Some(other) = self.in_the_way(key, spec.policy.exclusive) {
             return Err(CommandError::Exclusive(other.key.deployment.clone()));
         }
-        let entry = Entry::new(spec, Arc::clone(board), self.log(key), redactor);
+        let entry = Entry::new(spec, Arc::clone(board), self.logs.come(key), redactor);
         self.entries.insert(key.clone(), Arc::clone(&entry));
         self.by_id.insert(id.as_str().to_owned(), Arc::clone(&entry));
         Ok(Some(entry))
@@ -356,19 +355,14 @@ impl Book {
         others.find(|other| (is_exclusive || other.spec.policy.exclusive) && other.may_have_processes())
     }
 
-    fn log(&mut self, key: &Key) -> SharedLog {
-        let name = (key.mesh.clone(), key.service.clone());
-        if !self.logs.contains_key(&name) && self.logs.len() >= LOGS_MAX {
-            // Of services that are gone; there are more logs than services may be.
-            let stale = self.logs.iter().find(|(_, log)| Arc::strong_count(log) == 1).map(|(name, _)| name.clone());
-            stale.and_then(|name| self.logs.remove(&name));
-        }
-        Arc::clone(self.logs.entry(name).or_default())
-    }
-
     fn remove(&mut self, key: &Key, id: &ChildId) -> bool {
         self.by_id.remove(id.as_str());
-        self.entries.remove(key).is_some()
+        let was_here = self.entries.remove(key).is_some();
+        let is_same = |other: &Key| other.mesh == key.mesh && other.service == key.service;
+        if was_here && !self.entries.keys().any(is_same) {
+            self.logs.gone(key);
+        }
+        was_here
     }
 
     fn depart(&mut self, key: &Key, id: &ChildId, number: u64, report: ServiceReport) {

@@ -1,7 +1,8 @@
 //! The log of a service: its last lines, whatever process or deployment said them.
 //!
-//! Contract: pure (the time is passed). At most [`LINES_MAX`] lines of at most [`LINE_BYTES_MAX`] bytes are kept, and at
-//! most [`BYTES_PER_SECOND_MAX`] are taken in a second; what was cut or left out is said in the log itself.
+//! Contract: pure (the time is passed). At most [`LINES_MAX`] lines of at most [`LINE_BYTES_MAX`] bytes are kept,
+//! [`BYTES_MAX`] in all, and at most [`BYTES_PER_SECOND_MAX`] are taken in a second; what was cut or left out is said in the
+//! log itself.
 
 use std::collections::VecDeque;
 
@@ -11,6 +12,8 @@ use protocol::link::{LogLine, LogStream};
 pub const LINES_MAX: usize = 1_000;
 /// Longest line; the rest of it is cut.
 pub const LINE_BYTES_MAX: usize = 8 * 1_024;
+/// Text that is kept in all; the oldest lines go.
+pub const BYTES_MAX: usize = 1_024 * 1_024;
 /// Text taken within one second; further lines of that second are left out.
 pub const BYTES_PER_SECOND_MAX: usize = 1_024 * 1_024;
 const SECOND_MS: u64 = 1_000;
@@ -19,6 +22,8 @@ const SECOND_MS: u64 = 1_000;
 #[derive(Debug, Default)]
 pub struct Log {
     lines: VecDeque<LogLine>,
+    /// Of the texts of those lines.
+    kept_bytes: usize,
     second_ms: u64,
     bytes: usize,
     left_out: u64,
@@ -91,10 +96,12 @@ impl Log {
     }
 
     fn keep(&mut self, mut line: LogLine) {
-        if self.lines.len() >= LINES_MAX {
-            let oldest = self.lines.pop_front();
-            self.gone = oldest.and_then(|line| line.seq).unwrap_or(self.gone);
+        while self.lines.len() >= LINES_MAX || self.kept_bytes + line.text.len() > BYTES_MAX {
+            let Some(oldest) = self.lines.pop_front() else { break };
+            self.kept_bytes -= oldest.text.len();
+            self.gone = oldest.seq.unwrap_or(self.gone);
         }
+        self.kept_bytes += line.text.len();
         self.last = line.at_ms.saturating_mul(SEQS_PER_MS).max(self.last.saturating_add(1));
         self.first.get_or_insert(self.last);
         line.seq = Some(self.last);
@@ -144,6 +151,23 @@ mod tests {
         assert_eq!((lines.len(), lines[0].text.as_str(), lines[LINES_MAX - 1].text.as_str()), (LINES_MAX, "5", "1004"));
         assert_eq!(log.last(2)[0].text, "1003");
         assert!(log.last(0).is_empty());
+    }
+
+    #[test]
+    fn h46_long_lines_are_fewer() {
+        let mut log = Log::default();
+        let line = "x".repeat(LINE_BYTES_MAX);
+        for second in 0..1_000 {
+            log.push(second * SECOND_MS, LogStream::Stderr, &line);
+            log.push(second * SECOND_MS, LogStream::Stderr, "short");
+        }
+        let lines = log.last(LINES_MAX);
+        let bytes: usize = lines.iter().map(|line| line.text.len()).sum();
+        assert!((BYTES_MAX - 2 * LINE_BYTES_MAX..=BYTES_MAX).contains(&bytes), "{bytes}");
+        assert_eq!(lines.last().unwrap().text, "short");
+        let (later, lost) = log.after(log.seq() - 1, 10);
+        assert_eq!((later.len(), lost), (1, false));
+        assert!(log.after(1, 10).1, "the oldest are gone, and that is said");
     }
 
     #[test]

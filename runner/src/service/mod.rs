@@ -26,6 +26,7 @@ mod entry;
 pub mod gate;
 mod instances;
 pub mod log;
+mod logs;
 mod observe;
 mod redact;
 mod sealed;

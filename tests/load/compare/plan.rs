@@ -71,7 +71,10 @@ mod tests {
         assert_eq!(Cell::new(0, 1, &options).calls, 1_000);
         assert_eq!(Cell::new(MIB, 1, &Options { mib: 1, ..options.clone() }).warm_up().calls, 1);
         assert_eq!(Cell::new(0, 1, &Options::default()).warm_up().calls, WARM_UP_CALLS);
-        assert_eq!([0, 65_536, LARGE, MIB].map(|bytes| Cell::new(bytes, 1, &options).size()), ["0 bytes", "64 KiB", "960 KiB", "1 MiB"]);
+        assert_eq!(
+            [0, 65_536, LARGE, MIB].map(|bytes| Cell::new(bytes, 1, &options).size()),
+            ["0 bytes", "64 KiB", "960 KiB", "1 MiB"]
+        );
         assert_eq!(cells(&options).len(), PAYLOADS.len() * IN_FLIGHT.len());
     }
 }
