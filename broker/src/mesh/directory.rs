@@ -18,7 +18,7 @@ use super::service::{
     self, Change, Deploy, DeployRequest, Forget, Manage, News, Refused, ServiceCell, Share, Teller, Undeploy, View,
 };
 use crate::metrics::Limit;
-use crate::runners::{Link, ServiceKey};
+use crate::runners::{Link, Runners, ServiceKey};
 use crate::store::StoreError;
 
 /// Longest wait for a service's actor to take a deploy or an undeploy in (not for its outcome).
@@ -76,8 +76,13 @@ impl Services {
             }
         }
         self.loaded.store(true, Ordering::Release);
-        mesh.runners.all().for_each(|link| self.sweep_strays(link));
+        self.sweep_runners(&mesh.runners);
         Ok(())
+    }
+
+    /// Looks through what all runners hold.
+    pub(super) fn sweep_runners(&self, runners: &Runners) {
+        runners.all().for_each(|link| self.sweep_strays(link));
     }
 
     /// Stops what a runner holds for services of this mesh that the store does not know, or has on another runner.
@@ -97,10 +102,7 @@ impl Services {
     }
 
     fn is_stray(&self, name: &str, link: &Link) -> bool {
-        let elsewhere = |view: Arc<View>| {
-            let own = [&view.runner, &view.moving_to];
-            own.iter().any(|runner| runner.is_some()) && !own.contains(&&Some(link.name().to_owned()))
-        };
+        let elsewhere = |view: Arc<View>| view.runner.is_some() && !view.concerns(link.name());
         self.get(name).is_none_or(|cell| cell.view().is_some_and(elsewhere))
     }
 
@@ -200,10 +202,7 @@ impl Services {
 
     /// Gives everything that is on a runner, or on its way there, to others: where each went, or why it did not.
     pub async fn forget_runner(&self, runner: &str) -> Vec<(String, Result<Option<String>, Refused>)> {
-        let concerned = |cell: &Arc<ServiceCell>| {
-            let on = |view: &View| [&view.runner, &view.moving_to].contains(&&Some(runner.to_owned()));
-            cell.view().is_some_and(|view| on(&view))
-        };
+        let concerned = |cell: &Arc<ServiceCell>| cell.view().is_some_and(|view| view.concerns(runner));
         let mut all = Vec::new();
         for cell in self.all().into_iter().filter(concerned) {
             let forgotten = cell.slot.call(Forget { runner: runner.to_owned() }, ACCEPT_WITHIN).await;

@@ -24,6 +24,9 @@ async fn h24_a_mesh_may_refuse_secrets_in_clear() {
     let request = ada.request(with_env()).await;
     link.bring_up(Vec::new()).await;
     assert_eq!(ada.outcome(&request).await["secrets"], "seen by broker");
+    // Every verb that ends with it running says so.
+    let request = ada.request(json!({ "type": "mcp_start", "server_name": "env" })).await;
+    assert_eq!(ada.outcome(&request).await["secrets"], "seen by broker");
     up(&mut ada, &link, with_token(), Vec::new()).await;
     up(&mut ada, &link, deploy("none"), Vec::new()).await;
     for (name, seen) in [("env", json!("seen by broker")), ("git", json!("seen by broker")), ("none", Value::Null)] {

@@ -52,6 +52,8 @@ use send::Sending;
 pub use send::Ticket;
 pub use watch::{CommitWatch, NotTaken, Settled, Told};
 
+/// How often what the runners hold is looked through for what is on another one.
+const STRAYS_EVERY: Duration = Duration::from_secs(5);
 /// How often time is looked at.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -148,6 +150,7 @@ impl Actor for MeshActor {
                 me.show_facts();
                 me.life.ready();
                 ctx.run_interval(TICK, Self::tick);
+                ctx.run_interval(STRAYS_EVERY, |me, _| me.mesh.services.sweep_runners(&me.mesh.runners));
             }
             Err(error) => me.fail(error, ctx),
         }));

@@ -190,9 +190,8 @@ impl PeerActor {
     fn deploy(&self, deploy: McpDeploy, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) =
             (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
-        let (name, seen) = (deploy.server_name.clone(), deploy::shows_secrets(&deploy));
-        let teller =
-            deploy::counted(deploy::teller(&self.presence, &self.outlet, &name, seen, req_id.as_deref()), &mesh);
+        let name = deploy.server_name.clone();
+        let teller = deploy::counted(deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref()), &mesh);
         let accepted = async move {
             let refused = match deploy::checked(&mesh, &who, deploy).await {
                 Ok(request) => match mesh.services.deploy(&name, request, teller).await {
@@ -213,7 +212,7 @@ impl PeerActor {
     fn manage(&self, name: String, change: Change, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) =
             (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
-        let mut teller = deploy::teller(&self.presence, &self.outlet, &name, false, req_id.as_deref());
+        let mut teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
         let deploys = matches!(change, Change::Update(_) | Change::Rollback(_));
         if deploys {
             teller = deploy::counted(teller, &mesh);
@@ -243,7 +242,7 @@ impl PeerActor {
     fn undeploy(&self, name: String, req_id: Option<String>, ctx: &mut Context<Self>) {
         let (mesh, who, outlet) =
             (Arc::clone(&self.mesh), (*self.presence.principal()).clone(), Arc::clone(&self.outlet));
-        let teller = deploy::teller(&self.presence, &self.outlet, &name, false, req_id.as_deref());
+        let teller = deploy::teller(&self.presence, &self.outlet, &name, req_id.as_deref());
         let accepted = async move {
             if let Err(refused) = mesh.services.undeploy(&name, who, teller).await {
                 outlet.send(reply::refused(&refused, req_id.as_deref()));

@@ -109,11 +109,6 @@ fn vault_refs(refs: &BTreeMap<String, String>) -> Result<(), String> {
     Err("`config.vault_refs` has a name that is none of a variable or of a vault's entry".to_owned())
 }
 
-/// Whether a deploy brings secrets that the broker sees.
-pub(super) fn shows_secrets(deploy: &McpDeploy) -> bool {
-    deploy.source.has_token() || deploy.config.as_ref().is_some_and(|config| !config.env.is_empty())
-}
-
 /// Refuses what would let the broker see a secret.
 fn unseen(source: &Source, config: &DeployConfig) -> Result<(), Refusal> {
     let field = if source.has_token() {
@@ -210,13 +205,7 @@ fn describe(source: &Source) -> String {
 
 /// Sends the news of a request as statuses: `building` once, its progress to those who asked for it, and
 /// one end.
-pub(super) fn teller(
-    presence: &Presence,
-    outlet: &Arc<dyn Outlet>,
-    name: &str,
-    secrets_seen: bool,
-    req_id: Option<&str>,
-) -> Teller {
+pub(super) fn teller(presence: &Presence, outlet: &Arc<dyn Outlet>, name: &str, req_id: Option<&str>) -> Teller {
     let wants_progress = presence.can(PROGRESS);
     let outlet = Arc::clone(outlet);
     let (name, req_id) = (name.to_owned(), req_id.map(str::to_owned));
@@ -229,9 +218,7 @@ pub(super) fn teller(
             }
             *last = Some(line.clone());
         }
-        let mut status = status(&name, news);
-        status.secrets = (secrets_seen && status.status == ServiceState::Running).then(|| SECRETS_SEEN.to_owned());
-        let message = ServerMessage::McpDeployStatus(status);
+        let message = ServerMessage::McpDeployStatus(status(&name, news));
         outlet.send(reply::frame(message, req_id.as_deref()));
     })
 }
@@ -242,7 +229,7 @@ pub(super) fn counted(teller: Teller, mesh: &MeshContext) -> Teller {
     Arc::new(move |news| {
         match news {
             News::Building(_) => {}
-            News::Running(_) => deploys.count(DeployEnd::Running),
+            News::Running { .. } => deploys.count(DeployEnd::Running),
             News::Failed(_) | News::Stopped => deploys.count(DeployEnd::Failed),
         }
         teller(news);
@@ -261,7 +248,11 @@ fn status(name: &str, news: &News) -> McpDeployStatus {
     };
     match news {
         News::Building(progress) => McpDeployStatus { progress: progress.clone(), ..plain(ServiceState::Building) },
-        News::Running(tools) => McpDeployStatus { tools: Some(tools.to_vec()), ..plain(ServiceState::Running) },
+        News::Running { tools, secrets_seen } => McpDeployStatus {
+            tools: Some(tools.to_vec()),
+            secrets: secrets_seen.then(|| SECRETS_SEEN.to_owned()),
+            ..plain(ServiceState::Running)
+        },
         News::Failed(failure) => McpDeployStatus {
             error: Some(failure.reason.clone()),
             log: failure.log.clone(),

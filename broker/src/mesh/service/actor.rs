@@ -12,10 +12,10 @@ use protocol::wire::Scope;
 use supervision::{ExitReason, Life, Supervised, supervised};
 
 use super::messages::{Ended, Look, News, Teller};
-use super::moves::{Move, STRAYS_EVERY};
-use super::record;
+use super::moves::Move;
 use super::state::{Actual, Event, State, Verdict};
 use super::view::ServiceCell;
+use super::{record, shown};
 use crate::mesh::MeshContext;
 use crate::runners::{Link, Placed, ServiceKey};
 use crate::store::{Desired, ServiceWithDeployments, StoreError, UtcMs};
@@ -252,7 +252,8 @@ impl ServiceActor {
                 self.record_ready(deployment, &tools, ctx);
                 self.announce_running(deployment, &tools);
                 self.try_out(deployment, ctx);
-                News::Running(tools)
+                let secrets_seen = self.specs.get(deployment).is_some_and(shown::secrets_seen);
+                News::Running { tools, secrets_seen }
             }
             Verdict::Failed(failure) => return self.failed(deployment.to_owned(), failure, ctx),
             Verdict::Stopped => return self.stops.drain(..).for_each(|tell| tell(&News::Stopped)),
@@ -310,7 +311,6 @@ impl Actor for ServiceActor {
             me.cell.desk.sweep(Instant::now());
             me.cell.desk.retry();
         });
-        ctx.run_interval(STRAYS_EVERY, |me, _| me.sweep_others());
     }
 }
 

@@ -48,8 +48,13 @@ pub struct DeployRequest {
 pub enum News {
     /// Being fetched and installed; the last line of that, when there is one.
     Building(Option<String>),
-    /// It runs; these are its tools.
-    Running(Arc<[Tool]>),
+    /// It runs.
+    Running {
+        /// As the server listed them.
+        tools: Arc<[Tool]>,
+        /// Whether its secrets came in clear.
+        secrets_seen: bool,
+    },
     /// It does not: why, and the last log lines.
     Failed(Failure),
     /// Nothing of it is left.

@@ -19,8 +19,6 @@ use super::state::{Event, Step};
 use crate::runners::{Link, Placed};
 use crate::store::{NewServiceEvent, Slot, UtcMs};
 
-/// How often a service looks for what other runners hold of it.
-pub(super) const STRAYS_EVERY: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long a broker that starts waits for the runner that a service was on its way to.
 const ARRIVES_WITHIN: std::time::Duration = std::time::Duration::from_secs(30);
 

@@ -281,6 +281,6 @@ fn audience(about: &About) -> Audience {
 }
 
 /// Whether a deployment's secrets came in clear: then they are known here. What is sealed for a runner is not.
-fn secrets_seen(spec: &ServiceSpec) -> bool {
+pub(super) fn secrets_seen(spec: &ServiceSpec) -> bool {
     !spec.env.is_empty() || spec.source.has_token()
 }

@@ -54,6 +54,13 @@ pub struct View {
     pub moving_to: Option<String>,
 }
 
+impl View {
+    /// Whether it is on this runner, or on its way there.
+    pub(in crate::mesh) fn concerns(&self, runner: &str) -> bool {
+        [&self.runner, &self.moving_to].into_iter().flatten().any(|name| name == runner)
+    }
+}
+
 /// One service, as everybody who uses it holds it. Outlives restarts of its actor.
 pub struct ServiceCell {
     /// Its name, unique in its mesh.
