@@ -87,6 +87,8 @@ cases! {
         VaultEntryBytes = "vault_entry_bytes",
         /// Bytes of the values that one answer brings.
         VaultAnswerBytes = "vault_answer_bytes",
+        /// Bytes of the boxes that one answer brings.
+        SealedAnswerBytes = "sealed_answer_bytes",
         /// Uploads at a time, of all and of a member.
         Uploads = "uploads",
         /// Time of an upload.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use protocol::SecretString;
 use protocol::link::Runtime;
+use protocol::validate;
 use protocol::wire::Scope;
 use serde_json::value::RawValue;
 
@@ -161,21 +162,21 @@ fn vault_reference(text: &str) -> Result<EnvValue, String> {
         Some((entry, path)) => (entry, Some(path)),
         None => (text, None),
     };
-    if entry.is_empty() || entry.contains(|c: char| c == ':' || c.is_whitespace() || c.is_control()) {
-        return Err(FORMS.to_owned());
-    }
+    validate::vault_key(entry).map_err(|rule| format!("{FORMS}: {rule}"))?;
     let entry = entry.to_owned();
     match path {
         None => Ok(EnvValue::Vault(entry)),
-        Some(path) if path.starts_with('/') => Ok(EnvValue::VaultFile { entry, path: path.to_owned() }),
-        Some(_) => Err(FORMS.to_owned()),
+        Some(path) => {
+            validate::mount_path(path).map_err(|rule| format!("{FORMS}: {rule}"))?;
+            Ok(EnvValue::VaultFile { entry, path: path.to_owned() })
+        }
     }
 }
 
 /// `K=V`, `K=$vault:key` or `K=$vault:key:file:/path`; the message never quotes the value.
 pub(crate) fn env_var(text: &str) -> Result<EnvVar, String> {
     let (key, value) = text.split_once('=').ok_or_else(|| "K=V is expected".to_owned())?;
-    if !protocol::validate::is_variable_name(key) {
+    if !validate::is_variable_name(key) {
         return Err("a variable's name has letters, digits and underscores, and starts with no digit".to_owned());
     }
     if let Some(reference) = value.strip_prefix(VAULT_REFERENCE) {
@@ -345,7 +346,10 @@ mod tests {
         assert_eq!(env_var("K=$vault:key").unwrap().value, EnvValue::Vault("key".into()));
         let file = EnvValue::VaultFile { entry: "a.b-c".into(), path: "/run/a:b".into() };
         assert_eq!(env_var("K=$vault:a.b-c:file:/run/a:b").unwrap().value, file);
-        for bad in ["K=$vault:", "K=$vault:a:b", "K=$vault:a:file:b", "K=$vault:a b", "K=$vault::file:/a"] {
+        let spaced = EnvValue::Vault("aws/prod key".into());
+        assert_eq!(env_var("K=$vault:aws/prod key").unwrap().value, spaced);
+        assert!(env_var("K=$vault:a:file:/a/../b").unwrap_err().contains("mount path"));
+        for bad in ["K=$vault:", "K=$vault:a:b", "K=$vault:a:file:b", "K=$vault: a", "K=$vault::file:/a"] {
             assert!(env_var(bad).unwrap_err().contains("$vault:key:file:/path"), "{bad}");
         }
         for bad in ["K", "=v", "1K=v", "K-K=v", "K K=SECRET", "K=a\0SECRET"] {

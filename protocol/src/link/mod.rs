@@ -34,7 +34,7 @@ pub use report::{
     Failure, InstanceFact, LogLine, LogStream, Report, ServiceReport, ServiceState, Tool, ToolAnnotations,
 };
 pub(crate) use spec::validate_env;
-pub use spec::{Limits, ServiceSpec, SpecError};
+pub use spec::{Limits, MAX_ENTRIES, ServiceSpec, SpecError};
 
 /// Sides with different major versions refuse each other.
 pub const LINK_MAJOR: u16 = 1;

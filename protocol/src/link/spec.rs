@@ -13,7 +13,7 @@ use crate::source::{Runtime, Source, SourceError};
 use crate::validate::{self, NameError};
 
 /// Most arguments, and most variables, of one service.
-const MAX_ENTRIES: usize = 256;
+pub const MAX_ENTRIES: usize = 256;
 /// Longest argument or variable.
 const MAX_ENTRY_BYTES: usize = 128 * 1024;
 

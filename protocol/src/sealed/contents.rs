@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use super::{Binding, MAX_FILE_BYTES, MAX_FILES, MAX_PATH_BYTES, MAX_PLAIN_BYTES, SealedError, VERSION};
+use super::{Binding, MAX_FILE_BYTES, MAX_FILES, MAX_PLAIN_BYTES, SealedError, VERSION};
 use crate::identity::{MemberKey, PublicKey, Signature, signed_text};
 use crate::link::validate_env;
 use crate::secret::{self, SecretString};
@@ -118,7 +118,8 @@ impl Contents {
             if !seen.insert(var) {
                 return refuse(format!("the variable {var} is given twice"));
             }
-            path(&file.path).map_err(|problem| SealedError::Contents(format!("the path for {var} {problem}")))?;
+            validate::mount_path(&file.path)
+                .map_err(|rule| SealedError::Contents(format!("the path for {var} is refused: {rule}")))?;
             if !paths.insert(&file.path) {
                 return refuse(format!("the path for {var} is that of another file"));
             }
@@ -201,19 +202,4 @@ fn signed(binding: &Binding, refs: &BTreeMap<String, String>) -> Result<String, 
     let digest = hex::encode(Sha256::digest(&json));
     let fields = [("domain", DOMAIN), ("mesh", &binding.mesh), ("service", &binding.service), ("digest", &digest)];
     signed_text(&fields).map_err(|error| SealedError::Contents(error.to_string()))
-}
-
-/// A path that means one file and nothing else.
-fn path(path: &str) -> Result<(), &'static str> {
-    if !path.starts_with('/') || path.ends_with('/') {
-        Err("is not absolute, or is a folder's")
-    } else if path.len() > MAX_PATH_BYTES {
-        Err("is longer than 512 bytes")
-    } else if path.chars().any(validate::is_hostile) {
-        Err("contains a control character")
-    } else if path.split('/').skip(1).any(|part| part.is_empty() || part == "." || part == "..") {
-        Err("has an empty part, `.` or `..`")
-    } else {
-        Ok(())
-    }
 }

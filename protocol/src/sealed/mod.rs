@@ -44,8 +44,6 @@ pub const MAX_PLAIN_BYTES: usize = 512 * 1024;
 pub const MAX_FILES: usize = 32;
 /// Largest file, before it is encoded.
 pub const MAX_FILE_BYTES: usize = 256 * 1024;
-/// Longest path of a file.
-pub const MAX_PATH_BYTES: usize = 512;
 /// Hex digits of a [`kid`].
 pub const KID_CHARS: usize = 16;
 

@@ -163,6 +163,15 @@ fn what_one_side_does_not_know_makes_them_differ() {
 }
 
 #[test]
+fn a_path_that_a_vault_takes_a_box_takes_too() {
+    let mut contents = contents();
+    contents.files[0].path = format!("/{}", "a".repeat(crate::validate::MAX_MOUNT_PATH_BYTES - 1));
+    assert_eq!(contents.validate(), Ok(()));
+    contents.files[0].path.push('a');
+    assert!(contents.validate().is_err());
+}
+
+#[test]
 fn what_does_not_fit_or_is_ambiguous_is_not_sealed() {
     type Case = (&'static str, fn(&mut Contents));
     let cases: [Case; 9] = [

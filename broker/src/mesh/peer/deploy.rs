@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use protocol::link::{Limits, ServiceSpec, ServiceState, Source};
+use protocol::link::{Limits, MAX_ENTRIES, ServiceSpec, ServiceState, Source};
+use protocol::sealed::MAX_FILES;
 use protocol::validate;
 use protocol::wire::{
     DeployConfig, ErrorCode, McpDeploy, McpDeployStatus, McpScope, McpScopeResult, SECRETS_SEEN, Scope, ServerMessage,
@@ -20,10 +21,9 @@ use crate::store::{Role, UtcMs};
 /// The capability of clients that want every line of an installation.
 const PROGRESS: &str = "deploy_progress";
 
-/// Most variables of a deploy that say which entry of a vault they have: as many as it may have variables.
-const MAX_VAULT_REFS: usize = 256;
-/// Longest name of an entry.
-const MAX_REF_BYTES: usize = 256;
+/// Most variables of a deploy that say which entry of a vault they have: as many as a box has, those that name its files
+/// among them.
+const MAX_VAULT_REFS: usize = MAX_ENTRIES + MAX_FILES;
 
 /// A deploy that is not even tried.
 pub(super) type Refusal = (ErrorCode, String);
@@ -99,7 +99,7 @@ pub(super) async fn checked(mesh: &MeshContext, who: &Principal, deploy: McpDepl
 
 /// Names that are kept and shown: of variables, and of entries of a vault.
 fn vault_refs(refs: &BTreeMap<String, String>) -> Result<(), String> {
-    let is_key = |key: &str| !key.is_empty() && key.len() <= MAX_REF_BYTES && !key.chars().any(validate::is_hostile);
+    let is_key = |key: &str| validate::vault_key(key).is_ok();
     if refs.len() > MAX_VAULT_REFS {
         return Err(format!("`config.vault_refs` has more than {MAX_VAULT_REFS} variables"));
     }

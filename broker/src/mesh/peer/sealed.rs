@@ -10,7 +10,13 @@ use super::reply;
 use crate::mesh::MeshContext;
 use crate::mesh::scope::Principal;
 use crate::mesh::service::{Change, boxed};
+use crate::metrics::Limit;
 use crate::runners::Link;
+use crate::store::ServiceWithDeployments;
+
+/// Bytes of the boxes that one answer brings, in their JSON: below the 16 MiB that a WebSocket library commonly takes in
+/// one frame, with room for what is around them. One box is always less.
+const MAX_ANSWER_BYTES: usize = 15 * 1024 * 1024;
 
 /// Whether the box of an update, where there is one, has the form of one.
 pub(super) fn well_formed(change: &Change) -> Result<(), Refusal> {
@@ -44,19 +50,67 @@ pub(super) async fn boxes(mesh: &MeshContext, who: &Principal, wanted: &McpSeale
     };
     let own = rows.iter().filter(|row| row.service.deployed_by.as_str() == who.member_id);
     let asked = own.filter(|row| wanted.server_name.as_ref().is_none_or(|name| *name == row.service.name));
-    let services: Vec<_> = asked
-        .filter_map(|row| {
-            let deployment = row.pending.as_ref().or(row.active.as_ref())?;
-            let (sealed, vault_refs) = boxed(mesh, deployment)?;
-            let server_name = row.service.name.clone();
-            Some(SealedService { server_name, deployment: deployment.id.to_string(), sealed, vault_refs })
-        })
-        .collect();
+    let services = match bounded(asked.filter_map(|row| boxed_service(mesh, row))) {
+        Ok(services) => services,
+        Err(words) => {
+            mesh.metrics.limits.count(Limit::SealedAnswerBytes);
+            return reply::error(ErrorCode::TooLarge, words, req_id);
+        }
+    };
     match (&wanted.server_name, services.is_empty()) {
         (Some(name), true) => {
             let words = format!("no service \"{name}\" of yours has sealed secrets");
             reply::error(ErrorCode::NotFound, words, req_id)
         }
         _ => reply::frame(ServerMessage::McpSealedResult(McpSealedResult { services }), req_id),
+    }
+}
+
+fn boxed_service(mesh: &MeshContext, row: &ServiceWithDeployments) -> Option<SealedService> {
+    let deployment = row.pending.as_ref().or(row.active.as_ref())?;
+    let (sealed, vault_refs) = boxed(mesh, deployment)?;
+    let server_name = row.service.name.clone();
+    Some(SealedService { server_name, deployment: deployment.id.to_string(), sealed, vault_refs })
+}
+
+/// All of them, if they are not too much for one answer; no more are opened than that.
+fn bounded(services: impl Iterator<Item = SealedService>) -> Result<Vec<SealedService>, String> {
+    let mut bytes: usize = 0;
+    let mut taken = Vec::new();
+    for service in services {
+        bytes = bytes.saturating_add(serde_json::to_vec(&service).map_or(0, |json| json.len()));
+        if bytes > MAX_ANSWER_BYTES {
+            return Err(format!("the boxes have more than {MAX_ANSWER_BYTES} bytes: ask for one service at a time"));
+        }
+        taken.push(service);
+    }
+    Ok(taken)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use std::collections::BTreeMap;
+
+    use protocol::sealed::{MAX_PLAIN_BYTES, SealedConfig};
+
+    use super::*;
+
+    fn service(at: usize) -> SealedService {
+        let ciphertext = "A".repeat(MAX_PLAIN_BYTES / 3 * 4);
+        let sealed = SealedConfig { v: 1, to: Vec::new(), nonce: String::new(), ciphertext };
+        let server_name = format!("s{at}");
+        SealedService { server_name, deployment: String::new(), sealed: Box::new(sealed), vault_refs: BTreeMap::new() }
+    }
+
+    #[test]
+    fn h46_an_answer_brings_so_many_boxes_and_no_more() {
+        let fits = bounded((0..22).map(service)).unwrap();
+        assert_eq!(fits.len(), 22);
+        let frame = reply::frame(ServerMessage::McpSealedResult(McpSealedResult { services: fits }), Some("r-1"));
+        assert!(frame.len() < 16 * 1024 * 1024, "{}", frame.len());
+        // An endless list is not read to its end.
+        let words = bounded((0..).map(service)).unwrap_err();
+        assert!(words.contains("ask for one service"), "{words}");
     }
 }
