@@ -49,6 +49,12 @@ pub(crate) fn line(text: &str) -> String {
     if clean.contains(['\n', '\t']) { clean.replace(['\n', '\t'], " ").trim_end().to_owned() } else { clean }
 }
 
+/// As one word of a shell, for a command that a person, or another program, gives to one.
+pub(crate) fn shell_word(text: &str) -> String {
+    let is_plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_.-+".contains(&b));
+    if is_plain { text.to_owned() } else { format!("'{}'", text.replace('\'', "'\\''")) }
+}
+
 /// Clean text with its line breaks and tabs.
 pub(crate) fn block(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
@@ -171,5 +177,13 @@ mod tests {
         let safe = escape_json(&pretty);
         assert!(!safe.chars().any(is_hostile), "a hidden character was left: {safe:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe).unwrap(), original);
+    }
+
+    #[test]
+    fn a_word_of_a_shell_is_that_word_alone() {
+        let words = [("aws/prod.key", "aws/prod.key"), ("a b", "'a b'"), ("", "''"), ("$x", "'$x'")];
+        for (text, word) in words.into_iter().chain([("x'; y", r"'x'\''; y'")]) {
+            assert_eq!(shell_word(text), word);
+        }
     }
 }

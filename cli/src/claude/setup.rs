@@ -16,6 +16,7 @@ use super::json::{Form, Object, within};
 use super::native::{ENTRY_DEPTH, SERVERS};
 use super::{Files, change, file};
 use crate::error::CliError;
+use crate::text;
 
 /// The name of our server; `--dangerously-load-development-channels` names it too.
 const SERVER: &str = "claudemesh";
@@ -119,7 +120,7 @@ fn is_server(servers: &Object, program: &str) -> bool {
 fn with_hooks(text: &str, program: Option<&str>) -> Edited {
     let edited = within(text, HOOKS, |hooks, form| {
         for (event, word) in EVENTS {
-            let command = program.map(|program| format!("{} hook {word}", quoted(program)));
+            let command = program.map(|program| format!("{} hook {word}", text::shell_word(program)));
             let groups: Vec<Box<RawValue>> = match hooks.get(event) {
                 Some(groups) => serde_json::from_str(groups.get())?,
                 None => Vec::new(),
@@ -185,12 +186,6 @@ fn list(groups: &[Box<RawValue>], form: Form, depth: usize) -> Result<Box<RawVal
     };
     let groups: Vec<_> = groups.iter().map(|group| format!("{before}{}", group.get())).collect();
     RawValue::from_string(format!("[{}{end}]", groups.join(",")))
-}
-
-/// A path as one word of a shell: the client gives a hook's command to one.
-fn quoted(program: &str) -> String {
-    let is_plain = program.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_.-+".contains(&b));
-    if is_plain { program.to_owned() } else { format!("'{}'", program.replace('\'', "'\\''")) }
 }
 
 #[cfg(test)]

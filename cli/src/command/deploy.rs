@@ -25,7 +25,7 @@ use crate::wire::{self, DeployStatus, Policy, Request, Tool};
 
 /// How long a deploy may take unless told otherwise: the broker's own limits (20 builds in the queue, 10 minutes to
 /// build, one to start) end it earlier, with a better reason.
-const DEFAULT_TIMEOUT: &str = "15m";
+pub(super) const DEFAULT_TIMEOUT: &str = "15m";
 
 /// What is shown until the broker says more.
 const TAKEN: &str = "taken by the broker";
@@ -256,7 +256,7 @@ fn git_token(url: &str, file: Option<&Path>) -> Result<Option<SecretString>, Cli
 }
 
 /// Shows the way up; returns the status it ended with, or the first one if nobody waits.
-async fn follow<R: Request<Reply = DeployStatus>>(
+pub(super) async fn follow<R: Request<Reply = DeployStatus>>(
     context: &Context,
     client: &mut Client,
     request: &R,
@@ -300,7 +300,7 @@ fn is_final(status: &DeployStatus) -> bool {
 }
 
 /// What an error means when a deploy was under way.
-fn explain(error: ClientError, name: &str, timeout: Duration) -> CliError {
+pub(super) fn explain(error: ClientError, name: &str, timeout: Duration) -> CliError {
     let error = match error {
         ClientError::TimedOut { .. } => {
             CliError::timed_out(format!("{name} is not running after {} s", timeout.as_secs_f64()))
@@ -348,6 +348,17 @@ fn shorten(text: &str) -> String {
     match text.char_indices().nth(DESCRIPTION_CHARS) {
         None => text.to_owned(),
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default().trim_end()),
+    }
+}
+
+/// Whether it runs; else the reason in one line.
+pub(super) fn ended(name: &str, status: &DeployStatus) -> Result<(), CliError> {
+    match status.status.raw() {
+        "running" => Ok(()),
+        _ => Err(CliError::failed(status.error.as_ref().map_or_else(
+            || format!("{} is {}", text::line(name), status.status.line()),
+            |error| text::line(error.block().lines().next().unwrap_or_default()),
+        ))),
     }
 }
 

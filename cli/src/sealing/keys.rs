@@ -114,6 +114,32 @@ pub(crate) fn choose(
     if chosen.allowed.is_empty() { Err(KeyTrouble::NoneAccepted(chosen.strange)) } else { Ok(chosen) }
 }
 
+/// What is known of a key that a box was sealed for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum KeyState {
+    /// A runner that is connected has it.
+    Here,
+    /// Of this runner, which is not connected.
+    Away(String),
+    /// No runner has it: its runner has another one now, or nobody accepted it as a runner's.
+    Gone,
+}
+
+/// The states of the keys that a box was sealed for, without those of the deployer's `own`.
+pub(crate) fn key_states(kids: &[String], own: &str, told: &[Told], known: &Runners) -> Vec<(String, KeyState)> {
+    let state = |kid: &String| {
+        if told.iter().any(|runner| runner.kid == *kid) {
+            return KeyState::Here;
+        }
+        let whose = known.0.iter().find(|(_, accepted)| accepted.fingerprint.starts_with(kid.as_str()));
+        match whose {
+            Some((id, accepted)) if told.iter().all(|runner| runner.id != *id) => KeyState::Away(accepted.name.clone()),
+            _ => KeyState::Gone,
+        }
+    };
+    kids.iter().filter(|kid| *kid != own).map(|kid| (kid.clone(), state(kid))).collect()
+}
+
 /// What is kept of runners.
 pub(crate) fn accepted<'a>(runners: impl IntoIterator<Item = &'a Told>) -> Runners {
     let entry = |runner: &Told| {
@@ -190,6 +216,17 @@ mod tests {
         assert_eq!(ids(&chosen.allowed), ["b"]);
         assert!(choose(vec![runner("a", 1)], Some("c"), &known, None).is_err());
         assert_eq!(choose(Vec::new(), None, &known, None), Err(KeyTrouble::NoRunner));
+    }
+
+    #[test]
+    fn a_key_is_here_away_or_gone() {
+        let (a, b, c) = (runner("a", 1), runner("b", 2), runner("c", 3));
+        let known = accepted(&[a.clone(), b.clone(), c.clone()]);
+        let kids: Vec<String> = [&a, &b, &c, &runner("x", 8), &runner("me", 9)].map(|told| told.kid.clone()).into();
+        // The second is not connected, the third has another key than it had, the fourth was never a runner's.
+        let states = key_states(&kids, &runner("me", 9).kid, &[a, runner("c", 4)], &known);
+        let states: Vec<_> = states.into_iter().map(|(_, state)| state).collect();
+        assert_eq!(states, [KeyState::Here, KeyState::Away("b-name".to_owned()), KeyState::Gone, KeyState::Gone]);
     }
 
     #[test]

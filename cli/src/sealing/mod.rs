@@ -24,11 +24,11 @@ use crate::operator;
 use crate::profile::{Profile, Runners};
 use crate::text;
 use crate::wire::{self, RunnerKeys};
+pub(crate) use keys::{KeyState, accepted, key_states, told};
 use keys::{KeyTrouble, LocalRunner, choose};
-pub(crate) use keys::{accepted, told};
 
 /// What a broker says that takes boxes and tells keys.
-const CAPABILITY: &str = "runner_keys";
+pub(crate) const CAPABILITY: &str = "runner_keys";
 /// The folder of the runner that `up` starts, in its data directory.
 const RUNNER_FOLDER: &str = "runner";
 

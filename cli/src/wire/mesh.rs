@@ -4,10 +4,10 @@
 use protocol::wire::{
     Ack, Changed, FileId, FileList, FileUrl, Group, GroupName, GroupResult, GroupSet, InboxResult, InviteCreate,
     InviteListResult, InviteResult, InviteRevoke, McpEvents, McpEventsResult, McpListResult, McpRegister,
-    McpRegisterAck, McpScope, McpScopeResult, MemberRemove, MemberResult, MemberSet, MembersList, MeshInfoResult,
-    MeshSet, MeshSetResult, MessageStatus, MessageStatusResult, PeersList, ReadInbox, Send, Status, Summary, VaultAck,
-    VaultEntry, VaultGetResult, VaultKey, VaultKeys, VaultListResult, Watch, WatchAck, WatchHistory,
-    WatchHistoryResult, WatchId, WatchListResult, WatchTestResult,
+    McpRegisterAck, McpScope, McpScopeResult, McpSealed, McpSealedResult, MemberRemove, MemberResult, MemberSet,
+    MembersList, MeshInfoResult, MeshSet, MeshSetResult, MessageStatus, MessageStatusResult, PeersList, ReadInbox,
+    Send, Status, Summary, VaultAck, VaultEntry, VaultGetResult, VaultKey, VaultKeys, VaultListResult, Watch, WatchAck,
+    WatchHistory, WatchHistoryResult, WatchId, WatchListResult, WatchTestResult,
 };
 use serde::Serialize;
 
@@ -77,6 +77,7 @@ requests! {
     MessageStatus: "message_status" -> "message_status_result" MessageStatusResult,
     McpRegister: "mcp_register" -> "mcp_register_ack" McpRegisterAck,
     McpScope: "mcp_scope" -> "mcp_scope_result" McpScopeResult,
+    McpSealed: "mcp_sealed" -> "mcp_sealed_result" McpSealedResult,
     MeshInfo: "mesh_info" -> "mesh_info_result" MeshInfoResult,
     MeshSet: "mesh_set" -> "mesh_set_result" MeshSetResult,
     Send: "send" -> "ack" Ack,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use protocol::SecretString;
 use protocol::link::{Runtime, Source};
 use protocol::sealed::SealedConfig;
-use protocol::wire::{RunnerKeysResult, Scope};
+use protocol::wire::{McpUpdate, RunnerKeysResult, Scope};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -117,6 +117,12 @@ impl Request for Undeploy {
     type Reply = DeployStatus;
 }
 
+impl Request for McpUpdate {
+    const TYPE: &'static str = "mcp_update";
+    const REPLY_TYPE: &'static str = "mcp_deploy_status";
+    type Reply = DeployStatus;
+}
+
 /// A request about a service that says no more than its name, and is answered as a deploy is.
 macro_rules! verbs {
     ($($name:ident = $kind:literal),+ $(,)?) => {
@@ -134,7 +140,7 @@ macro_rules! verbs {
     };
 }
 
-verbs! { Update = "mcp_update", RestartService = "mcp_restart", StopService = "mcp_stop", StartService = "mcp_start" }
+verbs! { RestartService = "mcp_restart", StopService = "mcp_stop", StartService = "mcp_start" }
 
 /// `mcp_rollback`.
 #[derive(Debug, Serialize)]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use protocol::SecretString;
 use protocol::link::{Runtime, Source};
-use protocol::wire::{McpScope, Scope};
+use protocol::wire::{McpScope, McpUpdate, Scope};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -129,7 +129,7 @@ impl Session {
     }
 
     pub(super) async fn update(&self, Named { server_name }: Named, say: &Say) -> Result<String, CliError> {
-        let request = wire::Update { server_name: server_name.clone() };
+        let request = McpUpdate { server_name: server_name.clone(), sealed: None };
         self.bring_up(&server_name, &request, "updated", say).await
     }
 

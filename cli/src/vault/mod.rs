@@ -1,4 +1,8 @@
-//! Entries of the person's own vault, as they come back from a broker.
+//! Entries of the person's own vault, as they come back from a broker, and the boxes that have their values.
+
+pub(crate) mod boxes;
+pub(crate) mod findings;
+pub(crate) mod uses;
 
 use protocol::vault::{Authenticity, Expected, Opened, open};
 use protocol::wire::VaultEntry;
