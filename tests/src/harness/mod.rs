@@ -18,6 +18,9 @@
 //! | [`receiver`] | shows each message once, and acknowledges it |
 //! | [`ledger`] | which messages are due where, and what came |
 //! | [`postgres`] | a database, or a server to break |
+//! | [`private_git`] | a git server that wants a token |
+//! | [`relay`] | keeps all that passes between clients, broker and runner |
+//! | [`scan`] | whether a secret is in bytes, files or memory |
 //! | [`load`] | a steady stream of calls, each answer counted |
 //! | [`stdio`] | a model's client, before an MCP server on two pipes |
 //! | [`hostile`] | frames that no client would send |
@@ -40,10 +43,13 @@ pub mod mesh;
 pub mod model;
 pub mod peer;
 pub mod postgres;
+pub mod private_git;
 pub mod processes;
 pub mod programs;
 pub mod receiver;
+pub mod relay;
 pub mod rng;
+pub mod scan;
 pub mod session;
 pub mod site;
 pub mod stdio;
@@ -61,9 +67,11 @@ pub use members::{Member, Owner};
 pub use mesh::{Backend, Mesh, Options};
 pub use model::{Model, Turn};
 pub use peer::Peer;
+pub use private_git::PrivateGit;
 pub use processes::{Identity, Table};
 pub use receiver::Receiver;
 pub use rng::Rng;
+pub use scan::Secrets;
 pub use session::{Client, Session};
 pub use site::{Asked, Page, Site};
 pub use stdio::Stdio;

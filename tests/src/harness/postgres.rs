@@ -169,6 +169,12 @@ impl Server {
         &self.url
     }
 
+    /// The folder with all of its files.
+    #[must_use]
+    pub fn home(&self) -> &Path {
+        Path::new(&self.home)
+    }
+
     /// Stops it without a goodbye.
     pub fn kill(&self) {
         let _ = script(&["kill", &self.home]);

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tests::harness::mesh::Options;
-use tests::harness::{INSTALL, Mesh, SETTLE};
+use tests::harness::{INSTALL, Mesh, PrivateGit, SETTLE};
 
 /// An MCP server of one tool that answers WORD.
 const NODE_SERVER: &str = r#"#!/usr/bin/env node
@@ -43,15 +44,15 @@ def main():
         print(json.dumps(answer), flush=True)
 "#;
 
-fn node_server(word: &str) -> String {
+pub(super) fn node_server(word: &str) -> String {
     NODE_SERVER.replace("WORD", word)
 }
 
 /// A repository that a story fills.
-struct Repository(TempDir);
+pub(super) struct Repository(TempDir);
 
 impl Repository {
-    fn with(files: &[(&str, &str)]) -> Self {
+    pub(super) fn with(files: &[(&str, &str)]) -> Self {
         let this = Self(tempfile::tempdir().expect("a temporary directory"));
         fs::create_dir(this.path()).expect("a folder");
         this.git(&["init", "--quiet", "--initial-branch=main"]);
@@ -59,7 +60,7 @@ impl Repository {
         this
     }
 
-    fn path(&self) -> PathBuf {
+    pub(super) fn path(&self) -> PathBuf {
         self.0.path().join("project")
     }
 
@@ -201,6 +202,34 @@ fn h18_a_source_change_forgets_the_old_source_completely() {
     // And back: nothing of the settings that the first one had.
     let _ = mesh.cli_within(INSTALL, &["deploy", "word", "--git", &url]).ok();
     answers(&mesh, "word", "undefined");
+}
+
+#[test]
+fn h24_a_git_token_that_is_sealed_opens_the_repository_for_the_runner() {
+    const TOKEN: &str = "planted-git-token-5e20";
+    let files = [("package.json", r#"{"name": "word", "bin": "word.js"}"#), ("word.js", &node_server("'private'"))];
+    let repository = Repository::with(&files);
+    let git = PrivateGit::start(repository.path().parent().expect("a folder"), TOKEN);
+    let mesh = Mesh::with(Options { variables: vec![git.trusted()], ..Options::default() });
+    let _ = mesh.cli(&["mesh", "plain-env", "off"]).ok();
+    let url = git.url("project/.git");
+    let deploy = |token: &Path| {
+        let token = token.to_str().expect("a plain path");
+        mesh.cli_within(INSTALL, &["deploy", "word", "--git", &url, "--git-token-file", token])
+    };
+    let _ = deploy(&git.token_file("another-token-0000")).code_is(1);
+    let _ = deploy(&git.token_file(TOKEN)).ok();
+    answers(&mesh, "word", "private");
+    assert_eq!(mesh.service("word").expect("it is listed")["secrets"], Value::Null, "the broker has not seen it");
+    let log = git.log();
+    assert!(log.contains("Basic ") && !log.contains("SEEN"), "in no words and no environment: {log}");
+
+    // It opens at each later start, too.
+    let earlier = mesh.kill_runner();
+    mesh.wait_gone("every process of the earlier life to go", &earlier, SETTLE);
+    mesh.wait_for_status("word", "running", SETTLE);
+    let _ = mesh.cli_within(INSTALL, &["update", "word"]).ok();
+    answers(&mesh, "word", "private");
 }
 
 /// Every file below `root`, as far as it can be read.

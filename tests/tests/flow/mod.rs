@@ -14,6 +14,8 @@ mod leftovers;
 mod mail;
 mod mcp;
 mod packages;
+mod rotate;
+mod scan;
 mod sealed;
 mod second_up;
 mod services;

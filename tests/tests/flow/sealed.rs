@@ -1,16 +1,14 @@
 //! Secrets that our client seals: who gets them, who does not, and what becomes of them.
 
-use std::path::{Path, PathBuf};
-
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::harness::peer::{Peer, converse};
-use tests::harness::{Client, Mesh, Owner, SETTLE, Session, levels, processes};
+use tests::harness::{Client, Mesh, Owner, SETTLE, Secrets, Session, levels, processes, programs};
 
 const PLANTED: &str = "planted-s3cret-5b1e";
 
 /// What the process has in a variable.
-fn variable(mesh: &Mesh, service: &str, name: &str) -> Result<String, String> {
+pub(super) fn variable(mesh: &Mesh, service: &str, name: &str) -> Result<String, String> {
     let said = mesh.cli(&["call", service, "env", &format!("name={name}")]);
     if said.code != Some(0) {
         return Err(said.said());
@@ -23,37 +21,10 @@ fn has_it(mesh: &Mesh) {
     assert_eq!(seen, PLANTED);
 }
 
-/// Files below a folder that hold the planted text, as it is or in base64 or hex.
-fn holding(folder: &Path) -> Vec<PathBuf> {
-    let base64 = "cGxhbnRlZC1zM2NyZXQtNWIx";
-    let hex: String = PLANTED.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let (path, kind) = (entry.path(), entry.file_type().expect("a kind"));
-        if kind.is_dir() {
-            found.extend(holding(&path));
-        } else if let (true, Ok(bytes)) = (kind.is_file(), std::fs::read(&path)) {
-            let has = |text: &str| bytes.windows(text.len()).any(|part| part == text.as_bytes());
-            if has(PLANTED) || has(base64) || has(&hex) {
-                found.push(path);
-            }
-        }
-    }
-    found
-}
-
 fn nowhere(mesh: &Mesh, when: &str) {
-    assert_eq!(holding(&mesh.data()), Vec::<PathBuf>::new(), "{when}");
+    let planted = Secrets::of(&[("it", PLANTED)]);
+    assert_eq!(planted.in_folder(&mesh.data()), Vec::<String>::new(), "{when}");
     assert!(!mesh.logs().contains(PLANTED), "{when}");
-}
-
-#[test]
-fn the_search_finds_what_is_planted_in_the_clear() {
-    let dir = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(dir.path().join("in")).expect("a folder");
-    std::fs::write(dir.path().join("in/clear"), format!("x{PLANTED}y")).expect("a file");
-    std::fs::write(dir.path().join("other"), "nothing").expect("a file");
-    assert_eq!(holding(dir.path()), [dir.path().join("in/clear")]);
 }
 
 #[test]
@@ -171,6 +142,12 @@ fn h25_an_entry_of_the_vault_reaches_its_process_as_variable_and_as_file() {
             assert_eq!(held.stdout.trim_end(), PLANTED, "{path}");
         };
         has_both(&mesh);
+        let pid = mesh.kill_service("boxed");
+        mesh.wait("another process", SETTLE, || {
+            variable(&mesh, "boxed", "API_KEY")?;
+            if mesh.pid("boxed") == pid { Err("the same".to_owned()) } else { Ok(()) }
+        });
+        has_both(&mesh);
         let below = mesh.kill_runner();
         mesh.wait_gone("what ran below the runner", &below, SETTLE);
         mesh.wait_for_status("boxed", "running", SETTLE);
@@ -198,6 +175,28 @@ fn h24_an_entry_that_is_older_than_one_that_was_seen_is_given_to_no_process() {
     let refused = mesh.deploy_fixture("boxed", &["--env", "API_KEY=$vault:token"], &[]).code_is(4);
     assert!(refused.said().contains("`token` is not opened"), "{refused}");
     assert!(mesh.service("boxed").is_none(), "nothing was sent");
+}
+
+#[test]
+fn h24_a_mesh_that_takes_nothing_in_clear_takes_what_is_sealed() {
+    let mesh = Mesh::start();
+    let _ = mesh.cli(&["mesh", "plain-env", "off"]).ok();
+    let fixture = programs::fixture();
+    let plain = json!({
+        "type": "mcp_deploy",
+        "server_name": "plain",
+        "source": { "type": "command", "argv": [fixture.to_str().expect("a plain path")] },
+        "config": { "env": { "API_KEY": PLANTED } },
+    });
+    let membership = mesh.membership();
+    let refused = converse(async { Peer::connect(&membership).await?.ask(plain).await }).expect("an answer");
+    assert_eq!(refused["code"], "forbidden", "{refused}");
+    assert!(mesh.service("plain").is_none() && !refused.to_string().contains(PLANTED), "{refused}");
+    let env = format!("API_KEY={PLANTED}");
+    let _ = mesh.deploy_fixture("boxed", &["--env", &env], &[]).ok();
+    has_it(&mesh);
+    assert_eq!(mesh.service("boxed").expect("it is listed")["secrets"], Value::Null, "the broker has not seen it");
+    nowhere(&mesh, "in a mesh that takes nothing in clear");
 }
 
 #[test]
