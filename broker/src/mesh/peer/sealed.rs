@@ -109,8 +109,9 @@ mod tests {
         assert_eq!(fits.len(), 22);
         let frame = reply::frame(ServerMessage::McpSealedResult(McpSealedResult { services: fits }), Some("r-1"));
         assert!(frame.len() < 16 * 1024 * 1024, "{}", frame.len());
-        // An endless list is not read to its end.
-        let words = bounded((0..).map(service)).unwrap_err();
+        let mut opened = 0;
+        let words = bounded((0..100).inspect(|at| opened = *at).map(service)).unwrap_err();
         assert!(words.contains("ask for one service"), "{words}");
+        assert_eq!(opened, 22, "the rest is not opened");
     }
 }
