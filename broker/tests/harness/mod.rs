@@ -78,6 +78,7 @@ pub(crate) struct Setup {
     pub(crate) max_connections: u32,
     /// Addresses that watches may reach.
     pub(crate) watch_allow: Vec<String>,
+    pub(crate) watch_min_interval_ms: u32,
     /// Members besides those that every mesh of a test has: name, and the byte of the key's seed.
     pub(crate) more: Vec<(String, u8)>,
 }
@@ -128,6 +129,7 @@ impl Broker {
             max_services: 20,
             max_connections: 2_000,
             watch_allow: vec!["127.0.0.1".to_owned()],
+            watch_min_interval_ms: 50,
             more: Vec::new(),
         };
         adjust(&mut setup);
@@ -263,7 +265,7 @@ fn config(setup: &Setup) -> Config {
         max_message_bytes: setup.max_message_bytes,
         max_services_per_mesh: setup.max_services,
         watch_allow: setup.watch_allow.iter().map(|range| range.parse().unwrap()).collect(),
-        watch_min_interval_ms: 50,
+        watch_min_interval_ms: setup.watch_min_interval_ms,
         behind_proxy: false,
     }
 }

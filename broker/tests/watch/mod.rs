@@ -73,6 +73,22 @@ async fn a_change_is_told_to_its_owner_alone_and_is_in_the_list_and_the_history(
 }
 
 #[tokio::test]
+async fn h38_a_shortest_interval_that_was_raised_holds_for_the_watches_that_are_there() {
+    let mut broker = Broker::alone().await;
+    let site = Site::start();
+    site.put("/", Page::of("x"));
+    let mut ben = join(&broker, MEMBER, 11).await;
+    let id = watch(&mut ben, &site.url("/"), json!({ "mode": "hash" })).await;
+    assert_eq!(listed(&mut ben, &id).await["interval"], 0.1);
+    for (least, expected) in [(3_000, json!(3)), (50, json!(0.1))] {
+        broker.setup.watch_min_interval_ms = least;
+        broker = broker.killed_and_started().await;
+        let mut ben = join(&broker, MEMBER, 11).await;
+        assert_eq!(listed(&mut ben, &id).await["interval"], expected, "what was asked for is not forgotten");
+    }
+}
+
+#[tokio::test]
 async fn h22_a_watch_is_its_owners_alone() {
     let broker = Broker::alone().await;
     let site = Site::start();

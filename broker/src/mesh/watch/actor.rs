@@ -116,7 +116,7 @@ impl<'a> Watch<'a> {
         drop(turn);
         let Looked { look, validator, hold_ms, .. } = looked;
         mesh.metrics.watches.ended(end_of(&look), Some(began));
-        if !matches!(look, Look::Failed { .. }) {
+        if !matches!(look, Look::Failed { .. } | Look::Skipped) {
             self.validator = validator;
         }
         let now = self.clock.now();

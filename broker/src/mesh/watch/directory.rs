@@ -122,12 +122,13 @@ impl Watches {
 
     async fn load(&self, mesh: &Arc<MeshContext>) -> Result<(), String> {
         let rows = mesh.store.watches(&mesh.id).await.map_err(|error| error.to_string())?;
+        let least = i64::try_from(mesh.lookout.min_interval_ms).unwrap_or(i64::MAX);
+        // Made when less was allowed: the row keeps what was asked for.
+        let rows = rows.into_iter().map(|row| Watch { interval_ms: row.interval_ms.max(least), ..row });
         let cells: Vec<Arc<Cell>> = {
             let mut known = self.cells.write().unwrap_or_else(PoisonError::into_inner);
             // What was made while this was reading has its cell, which its child shows itself in.
-            rows.into_iter()
-                .map(|row| Arc::clone(known.entry(row.id.clone()).or_insert_with(|| Cell::new(row))))
-                .collect()
+            rows.map(|row| Arc::clone(known.entry(row.id.clone()).or_insert_with(|| Cell::new(row)))).collect()
         };
         for cell in &cells {
             match self.set.start(spec::child(mesh, cell)).await {
@@ -247,7 +248,8 @@ impl Watches {
         Ok(match looked.look {
             Look::Seen(seen) => WatchTestResult { value: Some(seen.text), hash: Some(seen.hash), ..result },
             Look::Failed { reason, .. } => WatchTestResult { error: Some(reason), ..result },
-            Look::Unchanged | Look::Skipped => result,
+            Look::Skipped => return Err(Refused::Limit("its host has too many looks under way: try again".to_owned())),
+            Look::Unchanged => result,
         })
     }
 

@@ -5,7 +5,7 @@ use protocol::wire::WatchMode;
 use serde_json::Value;
 
 use super::extract::{Extract, text_of};
-use super::fetch::{Answer, Fetcher, Target, Validator, host_and_port};
+use super::fetch::{Answer, FetchError, Fetcher, Target, Validator, host_and_port};
 use super::state::{Look, Seen, hash_of};
 
 /// Characters of a value that are shown; a longer one is cut, and told apart by its whole.
@@ -52,7 +52,9 @@ impl Plan {
         match fetcher.fetch(&self.target, known).await {
             Ok(answer) => self.read(answer, known.is_some()).await,
             Err(error) => {
-                Looked { look: failure(error.to_string()), validator: None, hold_ms: None, status: None, bytes: 0 }
+                // Our own doing, and no failure of the address.
+                let look = if error == FetchError::Busy { Look::Skipped } else { failure(error.to_string()) };
+                Looked { look, validator: None, hold_ms: None, status: None, bytes: 0 }
             }
         }
     }

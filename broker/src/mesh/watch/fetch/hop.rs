@@ -55,7 +55,7 @@ impl Hop<'_> {
         // The first host's share is part of the look's turn.
         let _share = match self.url.origin() == self.target.url.origin() {
             true => None,
-            false => self.fetcher.turns.at_host(&host_and_port(self.url)).await,
+            false => Some(self.fetcher.turns.at_host(&host_and_port(self.url)).await.ok_or(FetchError::Busy)?),
         };
         let stream = self.connect().await?;
         let known = known.filter(|known| known.url == *self.url && self.target.body);

@@ -107,6 +107,9 @@ pub enum FetchError {
     /// HTTP.
     #[error("HTTP: {0}")]
     Http(String),
+    /// Too many of our own at a host that a redirect led to.
+    #[error("too many looks at the host of a redirect are under way")]
+    Busy,
     /// Not in time.
     #[error("no whole answer within {} s", LOOK_WITHIN.as_secs())]
     Timeout,

@@ -128,6 +128,21 @@ async fn h38_a_look_has_an_end() {
 }
 
 #[tokio::test]
+async fn h38_a_redirect_to_a_host_that_is_looked_at_by_many_is_left_out_and_no_failure() {
+    let (first, busy) = (Site::start(), Site::start());
+    first.put("/", Page::redirect(&busy.url("/")));
+    busy.put("/", Page::of("there"));
+    let fetcher = fetcher(&[]);
+    let mut held = Vec::new();
+    for n in 0..MAX_LOOKS_PER_HOST {
+        held.push(fetcher.turns.take(&format!("m{n}"), &format!("127.0.0.1:{}", busy.port())).await.unwrap());
+    }
+    assert_eq!(get(&fetcher, &first.url("/")).await, Err(FetchError::Busy));
+    held.pop();
+    assert_eq!(get(&fetcher, &first.url("/")).await.unwrap().body, b"there");
+}
+
+#[tokio::test]
 async fn h37_no_name_and_no_redirect_leads_inside() {
     let outside = Site::start();
     let inside = Site::at(ip("127.0.0.2"), 0);

@@ -17,6 +17,8 @@ pub const MAX_LOOKS_PER_HOST: usize = 8;
 pub const MAX_LOOKS_PER_MEMBER: usize = 16;
 /// Longest wait for a turn; then the look is left out, and the next one comes at its time.
 pub const TURN_WITHIN: Duration = Duration::from_secs(30);
+/// The same on the way of a redirect, which is within the look's own time.
+const HOP_WITHIN: Duration = Duration::from_secs(2);
 /// Keys that are kept before those that nobody uses are let go.
 const SWEEP_ABOVE: usize = 1_024;
 
@@ -58,9 +60,9 @@ impl Turns {
         MAX_LOOKS.saturating_sub(self.all.available_permits())
     }
 
-    /// Waits for a share of a host that a redirect led to.
+    /// Waits for a share of a host that a redirect led to; `None` when it did not come in time.
     pub(super) async fn at_host(&self, host: &str) -> Option<OwnedSemaphorePermit> {
-        self.hosts.take(host).await
+        tokio::time::timeout(HOP_WITHIN, self.hosts.take(host)).await.ok().flatten()
     }
 }
 
