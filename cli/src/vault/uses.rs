@@ -4,7 +4,8 @@
 //! box keeps no version: whether it is older than the vault is told by the value in it.
 
 use protocol::SecretString;
-use protocol::sealed::{Contents, Opened, SecretFile};
+use protocol::identity::X25519Public;
+use protocol::sealed::{Contents, Opened, SecretFile, kid};
 use serde::Serialize;
 
 use super::boxes::OwnBox;
@@ -89,6 +90,11 @@ pub(crate) fn renewed(mut contents: Contents, entry: &str, value: &[u8]) -> Resu
     Ok(contents)
 }
 
+/// Of the keys that may be sealed for, those that opened the box before: it is for nobody else from now on either.
+pub(crate) fn same_openers(keys: Vec<X25519Public>, kids: &[String]) -> Vec<X25519Public> {
+    keys.into_iter().filter(|key| kids.contains(&kid(key))).collect()
+}
+
 fn variables(contents: &Contents, entry: &str) -> Vec<String> {
     contents.refs.iter().filter(|(_, key)| *key == entry).map(|(variable, _)| variable.clone()).collect()
 }
@@ -161,6 +167,14 @@ pub(super) mod tests {
         assert_eq!(held("token", None), of_both(Held::Unknown, Held::Unknown));
         assert_eq!(held("none", Some(b"new")), []);
         assert_eq!(entries(&boxes).into_iter().collect::<Vec<_>>(), ["pem", "token"]);
+    }
+
+    #[test]
+    fn h24_who_did_not_open_a_box_does_not_open_the_next_one() {
+        let key = |n: u8| X25519Secret::from_bytes(&[n; 32]).public();
+        let before = boxed("one", "old", b"k").kids;
+        assert_eq!(same_openers(vec![key(2), key(1), key(3)], &before), [key(1)]);
+        assert_eq!(same_openers(vec![key(2)], &before), []);
     }
 
     #[test]

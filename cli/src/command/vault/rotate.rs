@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use protocol::sealed::{Opened, SealedConfig, kid};
+use protocol::sealed::{Opened, SealedConfig};
 use protocol::vault::Authenticity;
 use protocol::wire::{EntryType, McpUpdate, VaultEntry};
 use serde_json::{Value, json};
@@ -136,7 +136,7 @@ async fn rotate(
         } else {
             match renew(context, mesh, args, user, plain).await {
                 Ok(()) => Outcome::Renewed,
-                Err(error) => Outcome::Failed(error.message),
+                Err(error) => Outcome::Failed(text::line(&error.message)),
             }
         };
         outcomes.push((service, outcome));
@@ -180,8 +180,7 @@ async fn renew(
     plain: &[u8],
 ) -> Result<(), CliError> {
     let User { service, kids, opened } = user;
-    let keys: Vec<_> = sealing::allowed(context, mesh, None).await?;
-    let keys: Vec<_> = keys.into_iter().filter(|key| kids.contains(&kid(key))).collect();
+    let keys = uses::same_openers(sealing::allowed(context, mesh, None).await?, &kids);
     if keys.is_empty() {
         return Err(CliError::failed("no runner that it was sealed for is connected and accepted: deploy it again"));
     }
