@@ -138,6 +138,12 @@ impl Client {
             .collect()
     }
 
+    /// A frame of this type that was set aside, taken out.
+    pub(crate) fn set_aside(&mut self, kind: &str) -> Option<Value> {
+        let at = self.aside.iter().position(|frame| frame["type"] == kind)?;
+        self.aside.remove(at)
+    }
+
     /// Whether a peer's message is among the frames that were set aside.
     pub(crate) fn has_message(&self) -> bool {
         self.aside.iter().any(|frame| frame["type"] == "push" && frame["subtype"].is_null())

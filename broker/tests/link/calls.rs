@@ -295,6 +295,7 @@ async fn h50_a_member_whose_calls_are_poison_is_cut_off_and_others_are_not() {
 async fn h42_other_tools_are_told_to_those_who_may_see_the_service() {
     let (broker, _runner, link, mut client) = world().await;
     let id = up(&mut client, &link, deploy("one"), two_tools()).await;
+    client.until(|frame| frame["type"] == "mcp_tools_changed").await;
     let mut stranger = Client::join(&broker, MEMBER).await;
     let lists = |tools: Vec<protocol::link::Tool>| {
         let mut report = report("one", &id, ServiceState::Running);

@@ -6,6 +6,16 @@ use serde_json::{Value, json};
 use super::{call, deploy, deploy_with, listed, undeploy, up, world};
 use crate::harness::{ADMIN, Broker, Client, FakeRunner, Hello, MEMBER, OTHER, OWNER};
 
+/// The services of which a client was told so far that their tools are others.
+async fn tools_changed(client: &mut Client) -> Vec<Value> {
+    client.ask(json!({ "type": "list_peers" })).await;
+    let mut told = Vec::new();
+    while let Some(frame) = client.set_aside("mcp_tools_changed") {
+        told.push(frame["server_name"].clone());
+    }
+    told
+}
+
 /// Every verb that names a service, asked by somebody; what each came to.
 async fn verbs(who: &mut Client, name: &str) -> Vec<Value> {
     vec![
@@ -193,4 +203,56 @@ async fn a_scope_that_rests_on_an_open_group_says_that_it_guards_nobody_out_and_
     assert_eq!(listed(&mut owner, "one").await["guards"], true);
     assert!(listed(&mut says_so, "one").await.is_null(), "the list decides, not what a session says");
     assert!(!listed(&mut member, "one").await.is_null());
+}
+
+#[tokio::test]
+async fn h42_whoever_offers_a_services_tools_hears_when_they_are_others_or_gone_and_nobody_else_does() {
+    let (broker, _runner, link, mut owner) = world().await;
+    let proxy = |who| Hello::of(&broker, who).with("kind", json!("proxy"));
+    let (mut kept, _) = Client::join_with(&broker, proxy(MEMBER)).await;
+    let (mut lost, _) = Client::join_with(&broker, proxy(OTHER)).await;
+    let tool = |name: &str| crate::harness::tool(name, json!({}));
+    let share = |scope: Value| json!({ "type": "mcp_scope", "server_name": "one", "scope": scope });
+    let schema = json!({ "type": "mcp_schema", "server_name": "one" });
+
+    up(&mut owner, &link, deploy("one"), vec![tool("first")]).await;
+    assert!(tools_changed(&mut lost).await.is_empty(), "it is not theirs to know");
+    owner.ask(share(json!("mesh"))).await;
+    for client in [&mut kept, &mut lost] {
+        assert_eq!(tools_changed(client).await, ["one"], "it is theirs now");
+    }
+    // An update that brings the same tools is no news; one that brings others is, and the catalog has them by then.
+    for (tools, news) in [("first", 0), ("second", 1)] {
+        let updating = owner.request(json!({ "type": "mcp_update", "server_name": "one" })).await;
+        link.bring_up(vec![tool(tools)]).await;
+        assert_eq!(owner.outcome(&updating).await["status"], "running");
+        let (cmd, _) = link.unload().await;
+        link.done(cmd, Outcome::Ok);
+        assert_eq!(tools_changed(&mut lost).await.len(), news, "{tools}");
+        assert_eq!(tools_changed(&mut kept).await.len(), news, "{tools}");
+        assert_eq!(kept.ask(schema.clone()).await["tools"][0]["name"], tools);
+    }
+    // Narrowed: those who lose it are told, and it is not there when they ask; for the others nothing is other.
+    owner.ask(share(json!({ "peers": [MEMBER.name] }))).await;
+    assert_eq!(tools_changed(&mut lost).await, ["one"]);
+    assert_eq!(lost.ask(schema.clone()).await["code"], "not_found");
+    assert!(tools_changed(&mut kept).await.is_empty());
+    // A deploy that shares it with fewer takes it from the rest, who are told as much and no more.
+    let again = owner.request(deploy_with("one", json!({ "scope": { "peers": [OTHER.name] } }))).await;
+    assert_eq!(kept.until(|frame| frame["type"] == "mcp_tools_changed").await["server_name"], "one");
+    assert_eq!(kept.ask(schema.clone()).await["code"], "not_found");
+    link.bring_up(vec![tool("third")]).await;
+    assert_eq!(owner.outcome(&again).await["status"], "running");
+    let (cmd, _) = link.unload().await;
+    link.done(cmd, Outcome::Ok);
+    assert!(tools_changed(&mut kept).await.is_empty(), "of the third they hear nothing");
+    assert_eq!(tools_changed(&mut lost).await.last(), Some(&json!("one")));
+    // Undeployed: those who saw it, once it is not there any more.
+    let removing = owner.request(undeploy("one")).await;
+    let (cmd, _) = link.unload().await;
+    link.done(cmd, Outcome::Ok);
+    assert_eq!(owner.outcome(&removing).await["status"], "stopped");
+    assert_eq!(lost.until(|frame| frame["type"] == "mcp_tools_changed").await["server_name"], "one");
+    assert_eq!(lost.ask(schema).await["code"], "not_found");
+    assert!(tools_changed(&mut kept).await.is_empty());
 }

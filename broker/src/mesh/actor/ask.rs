@@ -141,10 +141,11 @@ impl Handler<Announce> for MeshActor {
 impl Handler<ToolsChanged> for MeshActor {
     type Result = ();
 
-    fn handle(&mut self, ToolsChanged { service, audience }: ToolsChanged, _: &mut Self::Context) {
+    fn handle(&mut self, ToolsChanged { service, audience, unless }: ToolsChanged, _: &mut Self::Context) {
         let frame = reply::frame(ServerMessage::McpToolsChanged(ServerName { server_name: service }), None);
         for connected in self.connected.values() {
-            if audience.includes(&connected.presence.principal()) {
+            let who = connected.presence.principal();
+            if audience.includes(&who) && unless.as_ref().is_none_or(|unless| !unless.includes(&who)) {
                 connected.outlet.send(frame.clone());
             }
         }

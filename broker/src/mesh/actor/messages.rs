@@ -157,7 +157,8 @@ pub struct Announce {
     pub unless: Option<Audience>,
 }
 
-/// A service lists other tools than before. Told to whatever offers its tools, so to everybody connected who may see it.
+/// A service lists other tools than before, or is there no more. Told to whatever offers its tools, so to everybody
+/// connected who may see it, or might until now.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct ToolsChanged {
@@ -165,6 +166,8 @@ pub struct ToolsChanged {
     pub service: String,
     /// Who may know.
     pub audience: Audience,
+    /// For whom of these nothing is other than before.
+    pub unless: Option<Audience>,
 }
 
 /// Those who may see a service.

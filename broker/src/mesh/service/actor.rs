@@ -176,10 +176,6 @@ impl ServiceActor {
         };
         let out_of_sight = matches!(event, Event::OutOfSight);
         self.happened(event, ctx);
-        if std::mem::take(&mut self.tools_are_news) {
-            // Now that the catalog has them.
-            self.tools_changed();
-        }
         if out_of_sight && !self.undeploys.is_empty() {
             self.leave_behind(ctx);
         }
@@ -229,6 +225,10 @@ impl ServiceActor {
         // Of the deployments that are wanted: others are forgotten by now.
         self.state.set_exclusive(self.specs.values().any(|spec| spec.policy.exclusive));
         self.show(ctx);
+        if std::mem::take(&mut self.tools_are_news) {
+            // Now that the catalog has them.
+            self.tools_changed();
+        }
         if !self.holds_its_breath()
             && let Some(step) = self.state.next_step()
         {

@@ -134,7 +134,9 @@ impl ServiceActor {
         ctx: &mut Context<Self>,
     ) {
         let Beginning { request, teller, takes_over } = new;
-        if self.state.is_removed() {
+        let (shared, by) = (self.about.clone(), request.by.display_name.clone());
+        let was_removed = self.state.is_removed();
+        if was_removed {
             (self.about, self.served, self.comes_back) = (None, None, None);
         }
         let created_at = self.about.as_ref().map_or_else(UtcMs::now, |about| about.created_at);
@@ -169,6 +171,12 @@ impl ServiceActor {
             self.sets_out(id.clone(), to);
         }
         self.happened(Event::Deployed(id, slot), ctx);
+        match shared {
+            // Everybody was told that that one was undeployed.
+            Some(shared) if was_removed => self.tools_gone(&shared),
+            Some(shared) => self.announce_gone(&shared, &by),
+            None => {}
+        }
     }
 
     fn may_deploy(&self, who: &Principal) -> Result<(), Refused> {

@@ -93,6 +93,8 @@ impl ServiceActor {
         let version = self.specs.get(deployment).and_then(|spec| spec.version.clone());
         let now = Served { deployment: deployment.to_owned(), version: version.clone() };
         let (before, back) = (self.served.replace(now), self.comes_back.take());
+        let known = before.as_ref().and_then(|before| self.tools.get(&before.deployment));
+        self.tools_are_news |= known.is_none_or(|known| **known != **tools);
         let Some(about) = &self.about else { return };
         match before {
             Some(before) if before.deployment == deployment => {}
@@ -130,17 +132,36 @@ impl ServiceActor {
         let guards = guards(&about.scope, &self.mesh.members.now().lists);
         let data = json!({ "name": self.cell.name, "scope": about.scope, "by": by, "guards": guards });
         self.announce_to("mcp_scope_changed", data, audience(about), None);
-        let gone = json!({ "name": self.cell.name, "by": by });
-        self.announce_to("mcp_undeployed", gone, audience(before), Some(audience(about)));
+        self.tools_changed_to(audience(about), Some(audience(before)));
+        self.announce_gone(before, by);
     }
 
-    /// Told to those who may see the service, once the catalog has the new list.
+    /// For those who saw the service, and do not as it is shared now, it is gone.
+    pub(super) fn announce_gone(&self, before: &About, by: &str) {
+        let Some(about) = &self.about else { return };
+        let gone = json!({ "name": self.cell.name, "by": by });
+        self.announce_to("mcp_undeployed", gone, audience(before), Some(audience(about)));
+        self.tools_gone(before);
+    }
+
+    /// The same, for whatever offered them its tools.
+    pub(super) fn tools_gone(&self, before: &About) {
+        if let Some(about) = &self.about {
+            self.tools_changed_to(audience(before), Some(audience(about)));
+        }
+    }
+
+    /// Told to those who may see the service, once the catalog has the new list, or nothing of it any more.
     pub(super) fn tools_changed(&self) {
         if let Some(about) = &self.about {
-            let service = self.cell.name.clone();
-            // As with events: a mesh actor that is down or full misses this one.
-            let _ = self.mesh.presence.tell(ToolsChanged { service, audience: audience(about) });
+            self.tools_changed_to(audience(about), None);
         }
+    }
+
+    fn tools_changed_to(&self, audience: Audience, unless: Option<Audience>) {
+        let service = self.cell.name.clone();
+        // As with events: a mesh actor that is down or full misses this one.
+        let _ = self.mesh.presence.tell(ToolsChanged { service, audience, unless });
     }
 
     fn view(&self, state: ServiceState, cause: String) -> Option<View> {

@@ -85,6 +85,7 @@ impl ServiceActor {
             tell(&News::Stopped);
         }
         self.mesh.services.forget(&self.cell);
+        self.tools_changed();
         // Wherever it was before.
         self.sweep_others();
         self.life.exit(ExitReason::Normal);
