@@ -7,6 +7,7 @@ mod calls;
 mod files;
 mod harness;
 mod mail;
+mod mcp;
 mod membership;
 mod operator;
 mod services;

@@ -141,10 +141,13 @@ pub(crate) async fn run(context: &Context, args: WatchArgs) -> Result<(), CliErr
 
 async fn add(context: &Context, client: &mut Client, watch: Watch) -> Result<(), CliError> {
     let ack = client.request(&watch, ANSWER_TIMEOUT).await?;
-    context.printer.result(&ack, |_| {
-        let WatchAck { watch_id, url, mode, interval } = &ack;
-        format!("Watch ID: {}\n{} · {mode} · every {}", text::line(watch_id), text::line(url), every(*interval))
-    })
+    context.printer.result(&ack, |_| begun(&ack))
+}
+
+/// What a person, or a session, is told of a new watch.
+pub(crate) fn begun(ack: &WatchAck) -> String {
+    let WatchAck { watch_id, url, mode, interval } = ack;
+    format!("Watch ID: {}\n{} · {mode} · every {}", text::line(watch_id), text::line(url), every(*interval))
 }
 
 async fn remove(context: &Context, client: &mut Client, id: String) -> Result<(), CliError> {
@@ -161,7 +164,8 @@ async fn list(context: &Context, client: &mut Client) -> Result<(), CliError> {
     context.printer.result(&answer, |style| table::render(style, &WATCH_HEADINGS, rows()))
 }
 
-fn watch_row(watch: &WatchEntry) -> Vec<String> {
+/// Its id, what, how often, the value, the last look, and how it is.
+pub(crate) fn watch_row(watch: &WatchEntry) -> Vec<String> {
     let what = watch.label.as_deref().unwrap_or(&watch.url);
     let state = match (&watch.last_error, watch.failing) {
         (Some(error), true) => format!("failing: {}", cell(error)),

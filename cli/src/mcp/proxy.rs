@@ -26,8 +26,8 @@ use crate::wire;
 const FIRST_LIST_WAIT: Duration = Duration::from_secs(15);
 /// How long the broker may take for a list.
 const LIST_LIMIT: Duration = Duration::from_secs(30);
-/// How often the list is looked at again while nobody says anything: a service that goes, or is replaced by one with other
-/// tools, may be told to those alone who are peers.
+/// How often the list is looked at again while nobody says anything: brokers of before told peers alone of a service that
+/// goes, or is replaced by one with other tools, and a word may be missed.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Says that a service has other tools than before.
 const TOOLS_CHANGED_TYPE: &str = "mcp_tools_changed";
@@ -73,7 +73,7 @@ struct Proxy {
     tools: watch::Sender<Option<Given>>,
     /// The mesh's id, once `config.json` could be read.
     mesh_id: Mutex<Option<String>>,
-    /// The list may be another one without anybody having said so: a service that goes is told to nobody who is no peer.
+    /// The list may be another one without anybody having said so.
     doubted: Notify,
 }
 

@@ -1,8 +1,11 @@
-//! Entries of the person's own vault, as they come back from a broker, and the boxes that have their values.
+//! Entries of the person's own vault, as they go to a broker and come back, and the boxes that have their values.
 
 pub(crate) mod boxes;
 pub(crate) mod findings;
+mod keep;
 pub(crate) mod uses;
+
+pub(crate) use keep::{New, keep};
 
 use protocol::vault::{Authenticity, Expected, Opened, open};
 use protocol::wire::VaultEntry;

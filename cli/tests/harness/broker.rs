@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+use futures_util::stream::FuturesUnordered;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,10 +37,7 @@ impl FakeBroker {
         let url = format!("ws://{}/ws", listener.local_addr().unwrap());
         Self::spawn(url, Box::new(script), async move |seen, script| {
             let listener = TcpListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                serve(stream, seen, script).await;
-            }
+            serve_all(async || listener.accept().await.unwrap().0, seen, script).await;
         })
     }
 
@@ -50,10 +48,7 @@ impl FakeBroker {
         let url = format!("unix:{}", path.display());
         Self::spawn(url, Box::new(script), async move |seen, script| {
             let listener = UnixListener::from_std(listener).unwrap();
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                serve(stream, seen, script).await;
-            }
+            serve_all(async || listener.accept().await.unwrap().0, seen, script).await;
         })
     }
 
@@ -78,11 +73,19 @@ impl FakeBroker {
 
     /// The next message of type `kind` that a client sent, without its `_reqId`; others on the way are dropped.
     pub(crate) fn next(&self, kind: &str) -> Value {
+        self.all_until(kind).pop().unwrap()
+    }
+
+    /// All messages that clients sent up to the next of type `kind`, which is the last one; without their `_reqId`.
+    pub(crate) fn all_until(&self, kind: &str) -> Vec<Value> {
+        let mut all = Vec::new();
         loop {
-            let mut message = self.seen.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {kind} came"));
-            if message["type"] == kind {
-                message.as_object_mut().unwrap().remove("_reqId");
-                return message;
+            let mut message = self.seen.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("no {kind} came: {all:?}"));
+            let is_it = message["type"] == kind;
+            message.as_object_mut().unwrap().remove("_reqId");
+            all.push(message);
+            if is_it {
+                return all;
             }
         }
     }
@@ -94,6 +97,21 @@ impl Drop for FakeBroker {
         let ended = self.thread.take().unwrap().join();
         if !thread::panicking() {
             ended.expect("the broker's own checks failed");
+        }
+    }
+}
+
+/// Serves whoever comes, several at a time.
+async fn serve_all<S: AsyncRead + AsyncWrite + Unpin>(
+    mut accept: impl AsyncFnMut() -> S,
+    seen: &mpsc::Sender<Value>,
+    script: &Script,
+) {
+    let mut open = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            stream = accept() => open.push(serve(stream, seen, script)),
+            Some(()) = open.next() => {}
         }
     }
 }
@@ -171,7 +189,7 @@ fn check_hello(hello: &Value) {
         ),
         &cert["signature"],
     );
-    assert_eq!(hello["kind"], "cli");
+    assert!(["cli", "session", "proxy"].contains(&text("kind")), "{hello}");
     assert_eq!(hello["capabilities"], json!(["deploy_progress", "call_id", "client_ack", "e2e", "inbox"]));
     assert!(hello["pid"].is_u64() && hello["cwd"].is_string(), "{hello}");
 }

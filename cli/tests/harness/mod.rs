@@ -2,9 +2,11 @@
 
 mod broker;
 mod http;
+mod stdio;
 
 pub(crate) use broker::FakeBroker;
 pub(crate) use http::FakeHttp;
+pub(crate) use stdio::Stdio as McpClient;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -145,6 +147,11 @@ impl Home {
     pub(crate) fn start(&self, words: &[&str]) -> std::process::Child {
         let mut command = self.command(words, &[]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Starts a server on standard input and output, and shakes hands with it.
+    pub(crate) fn serve(&self, words: &[&str], env: &[(&str, &str)]) -> McpClient {
+        McpClient::start(self.command(words, env))
     }
 
     /// The program with nothing in its environment but this home and `env`.

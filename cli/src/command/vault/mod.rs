@@ -20,6 +20,8 @@ mod rotate;
 mod set;
 mod value;
 
+pub(crate) use value::from_file;
+
 use clap::{Args, Subcommand};
 use protocol::vault::{Authenticity, Opened};
 use protocol::wire::{VaultAction, VaultEntry, VaultKey, VaultKeys};

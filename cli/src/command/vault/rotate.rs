@@ -16,14 +16,14 @@ use protocol::wire::{EntryType, McpUpdate, VaultEntry};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{fetch, key, set, value};
+use super::{fetch, key, value};
 use crate::client::{ANSWER_TIMEOUT, ClientError, Deadline, Mesh, Pushes};
 use crate::command::{Context, deploy, values};
 use crate::error::CliError;
 use crate::output::table;
 use crate::sealing;
 use crate::text;
-use crate::vault::{boxes, uses};
+use crate::vault::{New, boxes, keep, uses};
 use crate::wire::{Catalog, DeployStatus};
 
 /// What the broker says when a member has had its deploys of this minute.
@@ -116,14 +116,14 @@ async fn rotate(
     kept: &VaultEntry,
     plain: &[u8],
 ) -> Result<(u64, Vec<(String, Outcome)>), CliError> {
-    let new = set::New {
+    let new = New {
         key: &args.key,
         entry_type: kept.entry_type,
         mount_path: kept.mount_path.as_deref(),
         description: kept.description.as_deref(),
         plain,
     };
-    let version = set::store(mesh, &new).await?.version;
+    let (_, version) = keep(mesh, new).await?;
     let users = users(context, mesh, &args.key).await?;
     let stopped = if args.restart && !users.is_empty() { stopped(mesh).await? } else { Vec::new() };
     let mut outcomes = Vec::new();

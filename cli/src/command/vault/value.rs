@@ -45,11 +45,7 @@ pub(super) fn read(given: Option<Given>, file: bool, printer: &Printer) -> Resul
             }
             Ok(plain)
         }
-        Some(Given(path)) if file => {
-            let shown = text::line(path.expose());
-            let opened = File::open(Path::new(path.expose()));
-            bounded(opened.map_err(|error| CliError::failed(format!("cannot read {shown}: {error}")))?, &shown)
-        }
+        Some(Given(path)) if file => from_file(Path::new(path.expose())),
         Some(Given(word)) => {
             printer.warning(
                 "a value on the command line stays in the shell's history, and others on this machine can see it: \
@@ -58,6 +54,13 @@ pub(super) fn read(given: Option<Given>, file: bool, printer: &Printer) -> Resul
             Ok(Zeroizing::new(word.expose().as_bytes().to_vec()))
         }
     }
+}
+
+/// The value that a file holds.
+pub(crate) fn from_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CliError> {
+    let shown = text::line(&path.to_string_lossy());
+    let opened = File::open(path).map_err(|error| CliError::failed(format!("cannot read {shown}: {error}")))?;
+    bounded(opened, &shown)
 }
 
 /// All there is, if that is a value that can be kept. The buffer never grows: no half of a secret is left behind by that.

@@ -99,6 +99,63 @@ const TOOLS: &[Definition] = &[
         &[SERVICE, ("tool_name", Text, ""), ("args", Object, "")],
         &["server_name", "tool_name"],
     ),
+    (
+        "vault_set",
+        "Keep a secret in your user's vault, from one of path, variable, value; services get it by env $vault:key",
+        &[
+            ("key", Text, ""),
+            ("path", Text, "file that holds it"),
+            ("variable", Text, "environment variable that holds it"),
+            ("value", Text, "text that may stay in this conversation; with type file a path"),
+            ("type", Words(&["env", "file"]), "default env"),
+            ("mount_path", Text, "where a service finds the file"),
+            ("description", Text, "not sealed"),
+        ],
+        &["key"],
+    ),
+    ("vault_list", "List the vault's entries; values are never shown", &[], &[]),
+    ("vault_delete", "Remove a vault entry", &[("key", Text, "")], &["key"]),
+    (
+        "mesh_watch",
+        "Watch a URL; changes come as messages",
+        &[
+            ("url", Text, ""),
+            ("mode", Words(&["hash", "json", "status"]), ""),
+            ("extract", Text, "path in the JSON"),
+            ("interval", Number, "seconds, default 30"),
+            ("notify_on", Text, "change, match:V or not_match:V"),
+            ("headers", Object, "the broker sees them"),
+            ("label", Text, ""),
+        ],
+        &["url"],
+    ),
+    ("mesh_unwatch", "End a watch", &[("watch_id", Text, "")], &["watch_id"]),
+    ("mesh_watches", "List the watches", &[], &[]),
+];
+
+/// Those that only look.
+const READ_ONLY: &[&str] = &[
+    "list_peers",
+    "message_status",
+    "mesh_info",
+    "mesh_mcp_logs",
+    "mesh_mcp_schema",
+    "mesh_mcp_catalog",
+    "mesh_mcp_list",
+    "vault_list",
+    "mesh_watches",
+];
+/// Those that add or say something, and take nothing away. All others may: a service, an entry, a watch, or what a called
+/// tool does.
+const ADDING: &[&str] = &[
+    "send_message",
+    "check_messages",
+    "set_summary",
+    "set_status",
+    "join_group",
+    "leave_group",
+    "mesh_mcp_register",
+    "mesh_watch",
 ];
 
 /// The tools, each as a client is shown it.
@@ -114,7 +171,16 @@ fn shown((name, description, parameters, required): &Definition) -> Value {
     if let Some(fields) = schema.as_object_mut().filter(|_| !required.is_empty()) {
         fields.insert("required".to_owned(), json!(required));
     }
-    json!({ "name": name, "description": description, "inputSchema": schema })
+    json!({ "name": name, "description": description, "inputSchema": schema, "annotations": hints(name) })
+}
+
+/// What a client may make of a call before it asks the person.
+fn hints(name: &str) -> Value {
+    if READ_ONLY.contains(&name) {
+        json!({ "readOnlyHint": true })
+    } else {
+        json!({ "readOnlyHint": false, "destructiveHint": !ADDING.contains(&name) })
+    }
 }
 
 fn property(kind: Kind, words: &str) -> Value {
@@ -141,12 +207,30 @@ mod tests {
     /// Four bytes are about one token.
     const BYTES_OF_A_TOKEN: usize = 4;
     /// What the instructions and all tools may cost a session.
-    const MOST_TOKENS: usize = 1_300;
+    const MOST_TOKENS: usize = 1_700;
+
+    /// Hints are for the client: a model is not shown them.
+    fn read_by_a_model(definition: &Definition) -> usize {
+        let mut tool = shown(definition);
+        tool.as_object_mut().unwrap().remove("annotations");
+        tool.to_string().len()
+    }
 
     #[test]
     fn what_a_model_reads_in_every_session_is_small() {
-        let bytes: usize = INSTRUCTIONS.len() + tools().iter().map(|tool| tool.get().len()).sum::<usize>();
+        let bytes: usize = INSTRUCTIONS.len() + TOOLS.iter().map(read_by_a_model).sum::<usize>();
         assert!(bytes / BYTES_OF_A_TOKEN <= MOST_TOKENS, "{} tokens", bytes / BYTES_OF_A_TOKEN);
+    }
+
+    #[test]
+    fn what_takes_something_away_says_so_and_no_hint_is_for_a_tool_that_is_none() {
+        for name in READ_ONLY.iter().chain(ADDING) {
+            assert!(TOOLS.iter().any(|(tool, ..)| tool == name), "{name}");
+        }
+        for name in ["vault_set", "vault_delete", "mesh_unwatch", "mesh_mcp_undeploy", "mesh_tool_call"] {
+            assert_eq!(hints(name)["destructiveHint"], true, "{name}");
+        }
+        assert_eq!(hints("vault_list"), json!({ "readOnlyHint": true }));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`definitions`] | what a model is told |
 //! | [`seat`] | who the session is |
-//! | [`people`] · [`services`] · [`hosted`] | the tools |
+//! | [`people`] · [`services`] · [`hosted`] · [`vault`] · [`watches`] | the tools |
 //! | [`mailroom`] · [`events`] | what comes unasked |
 //! | [`late`] | services that came up meanwhile |
 
@@ -20,6 +20,8 @@ mod mailroom;
 mod people;
 mod seat;
 mod services;
+mod vault;
+mod watches;
 
 use std::sync::Arc;
 
@@ -157,6 +159,12 @@ impl Session {
             "mesh_mcp_register" => self.register(read(arguments)?, say).await,
             "mesh_mcp_list" => self.list_hosted(say).await,
             "mesh_mcp_remove" => self.remove(read(arguments)?, say).await,
+            "vault_set" => self.vault_set(read(arguments)?, say).await,
+            "vault_list" => self.vault_list(say).await,
+            "vault_delete" => self.vault_delete(read(arguments)?, say).await,
+            "mesh_watch" => self.watch(read(arguments)?, say).await,
+            "mesh_unwatch" => self.unwatch(read(arguments)?, say).await,
+            "mesh_watches" => self.watches(say).await,
             other => Err(CliError::usage(format!("there is no tool {}", crate::text::line(other)))),
         }
     }

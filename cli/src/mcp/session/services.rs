@@ -104,7 +104,7 @@ impl Session {
     }
 
     /// As a command has it.
-    fn context(&self) -> Context {
+    pub(super) fn context(&self) -> Context {
         Context { printer: self.printer, mesh: self.slug.clone() }
     }
 
