@@ -19,7 +19,7 @@ use crate::error::CliError;
 use crate::text;
 
 /// The name of our server; `--dangerously-load-development-channels` names it too.
-const SERVER: &str = "claudemesh";
+pub(super) const SERVER: &str = "claudemesh";
 /// Where the client keeps its hooks.
 const HOOKS: &str = "hooks";
 /// When the client tells us, and what we make of it.

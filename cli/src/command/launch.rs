@@ -2,7 +2,8 @@
 //! client's.
 //!
 //! The services that the session may use become the client's own, by entries in its file; the session gets a
-//! configuration directory with its mesh alone. Both go when it ends.
+//! configuration directory with its mesh alone. Both go when it ends. A client that was never told of our server
+//! (`claudemesh install`) is told of it for this session, on its command line.
 //!
 //! `--print --json`: `{"program", "args", "env", "unset", "services", "entries"}`.
 
@@ -22,7 +23,7 @@ use crate::claude::{self, Conversation, Files, Here, Native, Plan, Signals, Wish
 use crate::client::{Appearance, Mesh, Pushes};
 use crate::error::{CliError, Kind};
 use crate::output::table;
-use crate::profile::{Chosen, Membership, Profile, Told, remove_launched};
+use crate::profile::{Chosen, Membership, Profile, Told, groups_variable, remove_launched};
 use crate::text;
 
 /// The client's program.
@@ -72,6 +73,15 @@ fn message_mode(word: &str) -> Result<MessageMode, String> {
     serde_json::from_value(Value::from(word)).map_err(|_| "one of push, inbox, off".to_owned())
 }
 
+/// The word of a mode, as [`message_mode`] takes it.
+fn mode_word(mode: MessageMode) -> &'static str {
+    match mode {
+        MessageMode::Push => "push",
+        MessageMode::Inbox => "inbox",
+        MessageMode::Off => "off",
+    }
+}
+
 /// All that is decided before anything is done.
 struct Launch {
     profile: Profile,
@@ -119,6 +129,9 @@ async fn prepare(context: &Context, args: LaunchArgs) -> Result<Launch, CliError
     let services = services(context, &profile, &told).await?;
     let (conversation, session_id) = conversation(args.resume, args.go_on, &files);
     let directory = profile.launched(&Uuid::new_v4().to_string());
+    let (program, groups) = (claude::own_program()?, groups_variable(&told.groups, told.role.as_deref()));
+    // A file that cannot be understood is reported when the entries are written.
+    let is_installed = claude::is_installed(&files).unwrap_or(true);
     let wish = Wish {
         conversation: &conversation,
         session_id: &session_id,
@@ -127,10 +140,13 @@ async fn prepare(context: &Context, args: LaunchArgs) -> Result<Launch, CliError
         config_dir: &directory,
         display_name: told.display_name.as_deref(),
         role: told.role.as_deref(),
+        groups: groups.as_deref(),
+        message_mode: told.message_mode.map(mode_word),
+        server: Some(program.as_str()).filter(|_| !is_installed),
     };
     let plan = wish.plan(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     let native = Native {
-        program: claude::own_program()?,
+        program,
         config_dir: directory.display().to_string(),
         mesh_slug: told.mesh.slug.clone(),
         launcher: Here::now().launcher(),
@@ -226,10 +242,6 @@ impl Launch {
             context.printer.warning(
                 "this mesh is of an older kind: your member key is its owner's key too, and the session has it",
             );
-        }
-        match claude::is_installed(&self.files) {
-            Ok(true) | Err(_) => {}
-            Ok(false) => context.printer.warning("the client has no server `claudemesh`: claudemesh install"),
         }
         let services = self.native.services.len();
         context

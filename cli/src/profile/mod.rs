@@ -20,7 +20,7 @@ pub(crate) use launched::{Told, remove_launched};
 pub(crate) use owners::OwnerKey;
 pub(crate) use runners::{Accepted, Runners};
 pub(crate) use session::{Memory, Pin, SessionFile, SessionMemory};
-pub(crate) use settings::Chosen;
+pub(crate) use settings::{Chosen, groups_variable};
 
 use crate::error::CliError;
 

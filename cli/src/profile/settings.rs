@@ -46,7 +46,7 @@ impl Profile {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         let role = chosen.role.or_else(|| variable(ROLE)).or(config.role);
         let groups = match chosen.groups.or_else(|| variable(GROUPS)) {
-            Some(words) => words.split(',').filter_map(|word| named(word.trim(), role.as_deref())).collect(),
+            Some(words) => listed(&words, role.as_deref()),
             None => config.groups.iter().flatten().filter_map(|found| group(found, role.as_deref())).collect(),
         };
         let message_mode = match variable(MESSAGE_MODE).filter(|_| chosen.message_mode.is_none()) {
@@ -70,6 +70,23 @@ fn group(found: &Value, role: Option<&str>) -> Option<Group> {
             Some(group)
         }
     }
+}
+
+/// Groups as the variable has them, beside this role; `None` where there are none, or that cannot say them.
+pub(crate) fn groups_variable(groups: &[Group], role: Option<&str>) -> Option<String> {
+    let word = |group: &Group| match (&group.role, role) {
+        (Some(own), _) => format!("{}:{own}", group.name),
+        // It has none, whatever the others have.
+        (None, Some(_)) => format!("{}:", group.name),
+        (None, None) => group.name.clone(),
+    };
+    let words = groups.iter().map(word).collect::<Vec<_>>().join(",");
+    let is_understood = listed(&words, role) == groups;
+    (!groups.is_empty() && is_understood).then_some(words)
+}
+
+fn listed(words: &str, role: Option<&str>) -> Vec<Group> {
+    words.split(',').filter_map(|word| named(word.trim(), role)).collect()
 }
 
 fn named(word: &str, role: Option<&str>) -> Option<Group> {
@@ -98,6 +115,20 @@ mod tests {
             (json!(3), None, None),
         ] {
             assert_eq!(group(&found, role), expected, "{found}");
+        }
+    }
+
+    #[test]
+    fn h43_groups_that_the_variable_says_are_those_that_were_meant() {
+        let of = |name: &str, role: Option<&str>| Group { name: name.into(), role: role.map(str::to_owned) };
+        for (groups, role, words) in [
+            (vec![of("eng", None), of("ops", Some("lead"))], None, Some("eng,ops:lead")),
+            (vec![of("eng", None), of("ops", Some("dev"))], Some("dev"), Some("eng:,ops:dev")),
+            (vec![of("a:b", None)], None, None),
+            (vec![of("a,b", None)], None, None),
+            (vec![], None, None),
+        ] {
+            assert_eq!(groups_variable(&groups, role).as_deref(), words, "{groups:?}");
         }
     }
 }

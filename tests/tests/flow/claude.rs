@@ -83,9 +83,17 @@ fn t21_h43_a_session_starts_with_its_groups_and_their_services_and_leaves_nothin
     let variables = desk.noted("variables");
     let variable = |name: &str| variables.lines().find_map(|line| line.strip_prefix(&format!("{name}=")));
     let session = variable("CLAUDEMESH_SESSION_ID").expect("the session has an id");
+    let directory = variable("CLAUDEMESH_CONFIG_DIR").expect("the session has a directory");
+    let own = said.get(3).copied().unwrap_or_default();
+    let server = serde_json::from_str::<serde_json::Value>(own).unwrap_or_else(|error| panic!("{error}: {outcome}"));
+    let server = &server["mcpServers"]["claudemesh"];
+    assert_eq!(server["args"], json!(["mcp"]));
+    assert_eq!(server["env"], json!({"CLAUDEMESH_CONFIG_DIR": directory}));
     let expected = [
         "--dangerously-load-development-channels",
         "server:claudemesh",
+        "--mcp-config",
+        own,
         "--session-id",
         session,
         "--system-prompt",
@@ -97,15 +105,16 @@ fn t21_h43_a_session_starts_with_its_groups_and_their_services_and_leaves_nothin
     for (name, value) in [
         ("CLAUDEMESH_DISPLAY_NAME", "Ana"),
         ("CLAUDEMESH_ROLE", "lead"),
+        ("CLAUDEMESH_GROUPS", "eng:lead,ops:dev"),
+        ("CLAUDEMESH_MESSAGE_MODE", "inbox"),
         ("MCP_TIMEOUT", "30000"),
         ("MAX_MCP_OUTPUT_TOKENS", "50000"),
     ] {
         assert_eq!(variable(name), Some(value));
     }
-    let directory = variable("CLAUDEMESH_CONFIG_DIR").expect("the session has a directory");
     assert_eq!(
         desk.noted("directory").lines().collect::<Vec<_>>(),
-        ["config.json", "launcher.json", "sessions", "tools"]
+        ["config.json", "launcher.json", "runners", "sessions", "tools"]
     );
     let config = desk.noted_json("config.json");
     assert_eq!(config["groups"], json!([{"name": "eng", "role": "lead"}, {"name": "ops", "role": "dev"}]));
@@ -192,12 +201,16 @@ fn a_session_starts_without_a_broker_and_print_does_nothing() {
     let printed = desk.run(&mesh, &["launch", "--print", "--json", "--continue"]).ok();
     let plan = printed.json();
     assert_eq!(plan["services"], json!(["fix"]));
-    assert_eq!(plan["args"], json!(["--dangerously-load-development-channels", "server:claudemesh", "--continue"]));
+    assert_eq!(plan["args"][2], "--mcp-config");
+    assert_eq!(plan["args"][4], "--continue");
     assert_eq!((desk.state(), left(&mesh)), (before, 0));
     let secret = mesh.membership()["secretKey"].as_str().expect("a key").to_owned();
     assert!(!printed.said().contains(&secret));
     let _ = mesh.stop();
+    // A client that knows our server is not told of it again.
+    let _ = desk.run(&mesh, &["install"]).ok();
     let outcome = desk.run(&mesh, &["launch", "--resume", "abc-1"]).code_is(7);
+    assert!(!desk.noted("words").contains("--mcp-config"), "{outcome}");
     assert!(outcome.stderr.contains("reconnects by itself"), "{outcome}");
     assert!(desk.noted("variables").contains("CLAUDEMESH_SESSION_ID=abc-1\n"));
     assert!(desk.noted("words").contains("--resume\nabc-1\n"));
