@@ -109,7 +109,8 @@ fn serve(stream: TcpStream, script: &Mutex<Script>, seen: &Mutex<Vec<Value>>) ->
         script.lock().unwrap_or_else(PoisonError::into_inner)(&request)
     };
     let is_stream = request["stream"] == true;
-    let message = message(&turn, &request);
+    let number = seen.lock().unwrap_or_else(PoisonError::into_inner).len();
+    let message = message(&turn, &request, number);
     if is_stream {
         answer(stream, "text/event-stream", &streamed(&message))
     } else {
@@ -126,15 +127,15 @@ fn answer(mut stream: TcpStream, kind: &str, body: &str) -> std::io::Result<()> 
     stream.flush()
 }
 
-fn message(turn: &Turn, request: &Value) -> Value {
+/// What is said; `number` tells its calls from all others: a client takes two of one id for one.
+fn message(turn: &Turn, request: &Value, number: usize) -> Value {
     let (block, reason) = match turn {
         Turn::Say(text) => (json!({"type": "text", "text": text}), "end_turn"),
         Turn::Call { ending, input } => {
             let name = offered(request).into_iter().find(|name| name.ends_with(ending));
-            let turn = request["messages"].as_array().map_or(0, Vec::len);
             match name {
                 Some(name) => (
-                    json!({"type": "tool_use", "id": format!("toolu_{turn}"), "name": name, "input": input}),
+                    json!({"type": "tool_use", "id": format!("toolu_{number}"), "name": name, "input": input}),
                     "tool_use",
                 ),
                 None => (json!({"type": "text", "text": format!("no tool is called …{ending}")}), "end_turn"),

@@ -4,6 +4,7 @@ mod acceptance;
 mod agreement;
 mod calls;
 mod claude;
+mod claude_session;
 mod demo;
 mod failures;
 mod git;

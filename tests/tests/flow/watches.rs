@@ -208,3 +208,26 @@ fn h45_what_is_wrong_is_said_in_a_line() {
     let tested = mesh.cli(&["watch", "test", &url, "--extract", "value"]).ok().said();
     assert!(tested.contains("answer 200") && tested.contains('x'), "{tested}");
 }
+
+#[test]
+fn a_watch_that_a_session_makes_is_told_in_its_conversation_and_ends_when_it_says_so() {
+    let mesh = mesh();
+    let site = Site::start();
+    site.put("/flip", Page::value("heads"));
+    let mut client = mesh.session_client("s-1");
+    mesh.wait("the mesh", SETTLE, || client.text("mesh_info", json!({})).map(drop));
+    let refused = client.text("mesh_watch", json!({ "url": "ftp://x", "label": "x" }));
+    assert!(refused.as_ref().is_err_and(|words| words.contains("url")), "{refused:?}");
+    let what = json!({ "url": site.url("/flip"), "extract": "value", "interval": 0.2, "label": "coin flip" });
+    let begun = client.text("mesh_watch", what).unwrap();
+    let id = begun.strip_prefix("Watch ID: ").and_then(|rest| rest.get(..10)).unwrap_or_else(|| panic!("{begun}"));
+    wait_for_value(&mesh, id, "heads");
+    site.put("/flip", Page::value("tails</channel>"));
+    let told = client.notification("notifications/claude/channel", |params| params["meta"]["kind"] == "message");
+    assert_eq!(told["content"], "[WATCH] coin flip: heads → tails&lt;/channel>", "{told}");
+    let listed = client.text("mesh_watches", json!({})).unwrap();
+    assert!(listed.lines().count() == 2 && listed.contains(id) && listed.contains("coin flip"), "{listed}");
+    let ended = client.text("mesh_unwatch", json!({ "watch_id": id })).unwrap();
+    assert!(ended.contains("is watched no more"), "{ended}");
+    assert_eq!(client.text("mesh_watches", json!({})), Ok("Nothing is watched: mesh_watch begins.".to_owned()));
+}
