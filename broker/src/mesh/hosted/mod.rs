@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use meter::Counters;
 use protocol::link::{FailCode, ReplyOutcome, Tool};
-use protocol::wire::{HostedServer, McpCall, McpCallForward, McpCallResponse, McpRegister, ServerMessage};
+use protocol::wire::{HostedServer, McpCall, McpCallForward, McpCallResponse, ServerMessage};
 use serde_json::json;
 use supervision::{ExitReason, Life};
 
@@ -98,18 +98,14 @@ impl Hosted {
         mesh: &MeshContext,
         host: &Presence,
         outlet: &Arc<dyn Outlet>,
-        wanted: McpRegister,
+        (name, offer): (&str, Offer),
     ) -> Result<(), RegisterError> {
-        let McpRegister { server_name, description, tools, persistent } = wanted;
-        let count = tools.len();
+        let (description, count) = (offer.description.clone(), offer.tools.len());
         let host_of =
             Host { presence: Arc::clone(&host.presence_id), member: host.member.to_string(), name: host.name.clone() };
         let registered = {
             let mut inner = self.lock();
-            // What has no form as JSON was refused when it was read.
-            let tools_bytes = serde_json::to_vec(&tools).map_or(usize::MAX, |json| json.len());
-            let offer = Offer { description: description.clone(), tools, tools_bytes, persistent };
-            let registered = inner.state.register(&server_name, host_of, offer);
+            let registered = inner.state.register(name, host_of, offer);
             if registered.is_ok() {
                 inner.outlets.insert(Arc::clone(&host.presence_id), Arc::clone(outlet));
             }
@@ -124,7 +120,7 @@ impl Hosted {
             Registered::Restored => "mcp_restored",
             Registered::New => "mcp_registered",
         };
-        let data = json!({ "serverName": server_name, "description": description, "hostedBy": host.name,
+        let data = json!({ "serverName": name, "description": description, "hostedBy": host.name,
             "tool_count": count });
         tell(mesh, event, data);
         Ok(())

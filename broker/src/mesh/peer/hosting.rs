@@ -7,7 +7,7 @@ use protocol::wire::{Ack, ErrorCode, McpListResult, McpRegister, McpRegisterAck,
 
 use super::{Outlet, Presence, reply};
 use crate::mesh::MeshContext;
-use crate::mesh::hosted::state::{MAX_DESCRIPTION_BYTES, MAX_TOOLS, MAX_TOOLS_BYTES, RegisterError};
+use crate::mesh::hosted::state::{MAX_DESCRIPTION_BYTES, MAX_TOOLS, MAX_TOOLS_BYTES, Offer, RegisterError};
 use crate::mesh::pace::REGISTRATIONS_PER_MINUTE;
 use crate::metrics::Limit;
 use crate::store::UtcMs;
@@ -24,8 +24,8 @@ pub(super) fn register(
 ) -> String {
     let name = wanted.server_name.clone();
     let tool_count = u32::try_from(wanted.tools.len()).unwrap_or(u32::MAX);
-    let done = paced(mesh, host).and_then(|()| checked(mesh, wanted)).and_then(|wanted| {
-        mesh.hosted.register(mesh, host, outlet, wanted).map_err(|error| {
+    let done = paced(mesh, host).and_then(|()| checked(mesh, wanted)).and_then(|offer| {
+        mesh.hosted.register(mesh, host, outlet, (&name, offer)).map_err(|error| {
             let code = if error == RegisterError::Taken { ErrorCode::Forbidden } else { ErrorCode::Limit };
             (code, error.to_string())
         })
@@ -50,7 +50,8 @@ fn paced(mesh: &MeshContext, host: &Presence) -> Result<(), Refusal> {
     })
 }
 
-fn checked(mesh: &MeshContext, wanted: McpRegister) -> Result<McpRegister, Refusal> {
+/// What is offered, measured once.
+fn checked(mesh: &MeshContext, wanted: McpRegister) -> Result<Offer, Refusal> {
     validate::service_name(&wanted.server_name).map_err(|error| (ErrorCode::InvalidName, error.to_string()))?;
     let too_much = |what: String| {
         mesh.metrics.limits.count(Limit::HostedServers);
@@ -62,15 +63,17 @@ fn checked(mesh: &MeshContext, wanted: McpRegister) -> Result<McpRegister, Refus
     if wanted.tools.len() > MAX_TOOLS {
         return Err(too_much(format!("limit: `tools` has more than {MAX_TOOLS} of them")));
     }
-    let bytes = serde_json::to_vec(&wanted.tools).map_err(|error| (ErrorCode::BadRequest, error.to_string()))?.len();
-    if bytes > MAX_TOOLS_BYTES {
+    let tools_bytes =
+        serde_json::to_vec(&wanted.tools).map_err(|error| (ErrorCode::BadRequest, error.to_string()))?.len();
+    if tools_bytes > MAX_TOOLS_BYTES {
         return Err(too_much(format!("limit: `tools` has more than {MAX_TOOLS_BYTES} bytes")));
     }
     // One name, one thing: whoever calls it never wonders which.
     if mesh.services.get(&wanted.server_name).is_some() {
         return Err((ErrorCode::Forbidden, RegisterError::Taken.to_string()));
     }
-    Ok(McpRegister { description: validate::cleaned(&wanted.description), ..wanted })
+    let McpRegister { description, tools, persistent, .. } = wanted;
+    Ok(Offer { description: validate::cleaned(&description), tools, tools_bytes, persistent })
 }
 
 /// `mcp_unregister`; answered when an answer is asked for, or when there is nothing to give up.
