@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tests::harness::peer::{Peer, call, converse, verdict};
 use tests::harness::{Mesh, SETTLE};
+use tokio::time::timeout;
 
 /// A call with a name.
 fn named(service: &str, tool: &str, arguments: &Value, id: &str) -> Value {
@@ -62,7 +63,11 @@ fn h42_a_server_that_changes_its_tools_is_told_to_those_connected() {
         let argv = json!([program.to_str(), "--change-tools-after-ms", "300"]);
         let source = json!({ "type": "command", "argv": argv });
         watcher.send(json!({ "type": "mcp_deploy", "server_name": "grows", "source": source })).await?;
-        while watcher.next().await?["type"] != "mcp_tools_changed" {}
+        let told = async {
+            while watcher.next().await?["type"] != "mcp_tools_changed" {}
+            Ok::<(), String>(())
+        };
+        timeout(SETTLE, told).await.map_err(|_| "nobody was told of the other tools".to_owned())??;
         watcher.ask(json!({ "type": "mcp_schema", "server_name": "grows" })).await
     });
     let told = told.unwrap_or_else(|error| panic!("{error}\n{}", mesh.logs()));
