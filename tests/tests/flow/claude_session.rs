@@ -100,6 +100,29 @@ fn h42_h43_the_real_client_calls_what_was_deployed_in_mid_session_for_its_group(
     assert_eq!(desk.state()["mcpServers"], json!({ "mine": { "command": "true" } }));
 }
 
+#[test]
+fn r1_r2_r3_the_real_client_sees_its_peers_and_its_mesh_and_says_what_it_does() {
+    let mesh = Mesh::start();
+    let desk = Desk::with_client(&mesh);
+    let mut turn = 0;
+    let model = Model::start(move |request| {
+        turn += 1;
+        match turn {
+            1 => call("set_summary", json!({ "summary": "reads the parser" })),
+            2 => call("mesh_info", json!({})),
+            3 => call("list_peers", json!({})),
+            _ => Turn::Say(results(request)),
+        }
+    });
+    let output = Launched::start(launch(&mesh, &desk, &[]), &model).end();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let info = mesh.cli(&["mesh", "info", "--json"]).ok().json();
+    let slug = info["slug"].as_str().or_else(|| info["mesh"].as_str()).unwrap_or_else(|| panic!("{info}"));
+    // What is listed last has the summary that was said first, at this session's own name.
+    let listed = said.lines().rev().find(|line| line.contains("(you)")).unwrap_or_else(|| panic!("{output:?}"));
+    assert!(listed.contains("reads the parser") && said.contains(slug), "{output:?}");
+}
+
 /// Every file below a directory in which the words stand.
 fn holding(directory: &Path, words: &str) -> Vec<String> {
     let mut found = Vec::new();
