@@ -4,7 +4,7 @@ use protocol::trust::Removal;
 use serde_json::{Value, json};
 use tests::harness::{Page, Site};
 
-use crate::harness::{ADMIN, Broker, Client, MEMBER, OTHER, OWNER, SOON};
+use crate::harness::{ADMIN, Broker, Client, MEMBER, MESH, OTHER, OWNER, SOON, get};
 use crate::mail::join;
 
 async fn watch(client: &mut Client, url: &str, more: Value) -> String {
@@ -85,6 +85,9 @@ async fn h38_a_shortest_interval_that_was_raised_holds_for_the_watches_that_are_
         broker = broker.killed_and_started().await;
         let mut ben = join(&broker, MEMBER, 11).await;
         assert_eq!(listed(&mut ben, &id).await["interval"], expected, "what was asked for is not forgotten");
+        // What it does, and not only what is shown of it.
+        let part = get(&broker, &format!("/tree?path=meshes/{MESH}/watches/{id}"), &[]).await;
+        assert_eq!(part.body["roots"][0]["facts"]["interval_ms"], least.max(100), "{}", part.text);
     }
 }
 

@@ -64,6 +64,7 @@ impl<'a> Watch<'a> {
         mesh.scribe.flush().await;
         let row = mesh.store.watch(&mesh.id, &cell.row.id).await.map_err(|error| error.to_string())?;
         let Some(row) = row else { return Ok(None) };
+        let row = record::at_least(row, mesh.lookout.min_interval_ms);
         let record = record::read(&row, &mesh.at_rest)?;
         let clock = Clock::new();
         let now = clock.now().as_ms();
@@ -116,6 +117,9 @@ impl<'a> Watch<'a> {
         drop(turn);
         let Looked { look, validator, hold_ms, .. } = looked;
         mesh.metrics.watches.ended(end_of(&look), Some(began));
+        if matches!(look, Look::Skipped) {
+            mesh.metrics.limits.count(Limit::WatchLooks);
+        }
         if !matches!(look, Look::Failed { .. } | Look::Skipped) {
             self.validator = validator;
         }

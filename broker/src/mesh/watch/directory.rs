@@ -122,9 +122,7 @@ impl Watches {
 
     async fn load(&self, mesh: &Arc<MeshContext>) -> Result<(), String> {
         let rows = mesh.store.watches(&mesh.id).await.map_err(|error| error.to_string())?;
-        let least = i64::try_from(mesh.lookout.min_interval_ms).unwrap_or(i64::MAX);
-        // Made when less was allowed: the row keeps what was asked for.
-        let rows = rows.into_iter().map(|row| Watch { interval_ms: row.interval_ms.max(least), ..row });
+        let rows = rows.into_iter().map(|row| record::at_least(row, mesh.lookout.min_interval_ms));
         let cells: Vec<Arc<Cell>> = {
             let mut known = self.cells.write().unwrap_or_else(PoisonError::into_inner);
             // What was made while this was reading has its cell, which its child shows itself in.

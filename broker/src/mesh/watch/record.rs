@@ -71,6 +71,11 @@ pub(super) fn plan(wanted: Wanted) -> Plan {
     Plan { target: wanted.target, mode: wanted.mode, extract: wanted.extract.map(|(_, extract)| extract) }
 }
 
+/// A watch may have been made when less was allowed: what the broker keeps now. The row keeps what was asked for.
+pub(super) fn at_least(row: Watch, min_ms: u64) -> Watch {
+    Watch { interval_ms: row.interval_ms.max(i64::try_from(min_ms).unwrap_or(i64::MAX)), ..row }
+}
+
 /// A row as it can be carried out.
 ///
 /// # Errors
