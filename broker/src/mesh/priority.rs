@@ -3,7 +3,7 @@
 use protocol::wire::Priority;
 
 /// The number that rows have for a priority.
-pub(in crate::mesh) const fn number_of(priority: Priority) -> i16 {
+pub(super) const fn number_of(priority: Priority) -> i16 {
     match priority {
         Priority::Now => 0,
         Priority::Next => 1,
@@ -12,7 +12,7 @@ pub(in crate::mesh) const fn number_of(priority: Priority) -> i16 {
 }
 
 /// The priority of a row's number.
-pub(in crate::mesh) const fn priority_of(number: i16) -> Priority {
+pub(super) const fn priority_of(number: i16) -> Priority {
     match number {
         0 => Priority::Now,
         1 => Priority::Next,

@@ -4,12 +4,13 @@ use actix::prelude::*;
 use protocol::wire::{ErrorCode, MeshInfoResult, Peer, ServerMessage, ServerName};
 
 use super::messages::{
-    Acked, Announce, GetInfo, ListPresent, MembersChanged, NameMailboxes, Ponged, ReadMail, Speak, SpeakError,
-    ToolsChanged,
+    Acked, Announce, Audience, GetInfo, ListPresent, MembersChanged, NameMailboxes, Ponged, ReadMail, Speak,
+    SpeakError, ToolsChanged,
 };
 use super::{MeshActor, event_frame};
 use crate::mesh::mail::Address;
 use crate::mesh::peer::reply;
+use crate::mesh::scope::Principal;
 
 impl Handler<Acked> for MeshActor {
     type Result = ();
@@ -122,15 +123,18 @@ impl Handler<NameMailboxes> for MeshActor {
     }
 }
 
+/// Whether something is told to `who`: to everybody, or to those who may see a service, unless they are told otherwise.
+fn concerns(who: &Principal, audience: Option<&Audience>, unless: Option<&Audience>) -> bool {
+    audience.is_none_or(|audience| audience.includes(who)) && unless.is_none_or(|unless| !unless.includes(who))
+}
+
 impl Handler<Announce> for MeshActor {
     type Result = ();
 
     fn handle(&mut self, Announce { event, data, audience, unless }: Announce, _: &mut Self::Context) {
         let frame = event_frame(&self.mesh, event, &data, self.now());
         for connected in self.connected.values().filter(|connected| connected.presence.shows()) {
-            let who = connected.presence.principal();
-            let included = audience.as_ref().is_none_or(|audience| audience.includes(&who));
-            if included && unless.as_ref().is_none_or(|unless| !unless.includes(&who)) {
+            if concerns(&connected.presence.principal(), audience.as_ref(), unless.as_ref()) {
                 // A session that does not read is ended by its own bound.
                 connected.outlet.send(frame.clone());
             }
@@ -144,8 +148,7 @@ impl Handler<ToolsChanged> for MeshActor {
     fn handle(&mut self, ToolsChanged { service, audience, unless }: ToolsChanged, _: &mut Self::Context) {
         let frame = reply::frame(ServerMessage::McpToolsChanged(ServerName { server_name: service }), None);
         for connected in self.connected.values() {
-            let who = connected.presence.principal();
-            if audience.includes(&who) && unless.as_ref().is_none_or(|unless| !unless.includes(&who)) {
+            if concerns(&connected.presence.principal(), Some(&audience), unless.as_ref()) {
                 connected.outlet.send(frame.clone());
             }
         }

@@ -98,7 +98,8 @@ impl Hosted {
         mesh: &MeshContext,
         host: &Presence,
         outlet: &Arc<dyn Outlet>,
-        (name, offer): (&str, Offer),
+        name: &str,
+        offer: Offer,
     ) -> Result<(), RegisterError> {
         let (description, count) = (offer.description.clone(), offer.tools.len());
         let host_of =

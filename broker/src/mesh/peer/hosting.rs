@@ -25,7 +25,7 @@ pub(super) fn register(
     let name = wanted.server_name.clone();
     let tool_count = u32::try_from(wanted.tools.len()).unwrap_or(u32::MAX);
     let done = paced(mesh, host).and_then(|()| checked(mesh, wanted)).and_then(|offer| {
-        mesh.hosted.register(mesh, host, outlet, (&name, offer)).map_err(|error| {
+        mesh.hosted.register(mesh, host, outlet, &name, offer).map_err(|error| {
             let code = if error == RegisterError::Taken { ErrorCode::Forbidden } else { ErrorCode::Limit };
             (code, error.to_string())
         })

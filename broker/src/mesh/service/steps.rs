@@ -36,11 +36,10 @@ impl ServiceActor {
             let words = "nothing is known of this deployment any more".to_owned();
             return self.happened(Event::Refused(Step::Load(id), words), ctx);
         };
-        let is_awaited = self.is_awaited(&id);
-        let (mesh, step) = (Arc::clone(&self.mesh), Step::Load(id));
-        if is_awaited {
-            return self.run(ctx, async move { Outcome::Again(step, TRY_AGAIN) });
+        if self.is_awaited(&id) {
+            return self.run(ctx, std::future::ready(Outcome::Again(Step::Load(id), TRY_AGAIN)));
         }
+        let (mesh, step) = (Arc::clone(&self.mesh), Step::Load(id));
         self.run(ctx, async move { outcome(step, loaded(&mesh, &link, spec).await) });
     }
 

@@ -237,8 +237,7 @@ impl Watches {
         let plan = record::plan(wanted);
         let fetcher = &mesh.lookout.fetcher;
         let Some(_turn) = fetcher.turns.take(owner.as_str(), &plan.host()).await else {
-            mesh.metrics.limits.count(Limit::WatchLooks);
-            return Err(Refused::Limit("too many looks are under way: try again".to_owned()));
+            return Err(busy(&mesh));
         };
         let looked = plan.look(fetcher, None).await;
         let bytes = u64::try_from(looked.bytes).unwrap_or_default();
@@ -246,7 +245,7 @@ impl Watches {
         Ok(match looked.look {
             Look::Seen(seen) => WatchTestResult { value: Some(seen.text), hash: Some(seen.hash), ..result },
             Look::Failed { reason, .. } => WatchTestResult { error: Some(reason), ..result },
-            Look::Skipped => return Err(Refused::Limit("its host has too many looks under way: try again".to_owned())),
+            Look::Skipped => return Err(busy(&mesh)),
             Look::Unchanged => result,
         })
     }
@@ -266,4 +265,9 @@ impl Watches {
     fn mesh(&self) -> Result<Arc<MeshContext>, Refused> {
         self.mesh.upgrade().ok_or_else(|| Refused::Internal("the mesh is gone".to_owned()))
     }
+}
+
+fn busy(mesh: &MeshContext) -> Refused {
+    mesh.metrics.limits.count(Limit::WatchLooks);
+    Refused::Limit("too many looks are under way: try again".to_owned())
 }
