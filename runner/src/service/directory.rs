@@ -350,16 +350,14 @@ impl Book {
 
     /// A deployment of the same service beside which this one must not be.
     fn in_the_way(&self, key: &Key, is_exclusive: bool) -> Option<&Arc<Entry>> {
-        let of_the_service = |entry: &&Arc<Entry>| entry.key.mesh == key.mesh && entry.key.service == key.service;
-        let mut others = self.entries.values().filter(of_the_service);
+        let mut others = self.entries.values().filter(|entry| entry.key.is_beside(key));
         others.find(|other| (is_exclusive || other.spec.policy.exclusive) && other.may_have_processes())
     }
 
     fn remove(&mut self, key: &Key, id: &ChildId) -> bool {
         self.by_id.remove(id.as_str());
         let was_here = self.entries.remove(key).is_some();
-        let is_same = |other: &Key| other.mesh == key.mesh && other.service == key.service;
-        if was_here && !self.entries.keys().any(is_same) {
+        if was_here && !self.entries.keys().any(|other| other.is_beside(key)) {
             self.logs.gone(key);
         }
         was_here

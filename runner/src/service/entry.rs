@@ -47,6 +47,13 @@ pub struct Key {
     pub deployment: String,
 }
 
+impl Key {
+    /// Whether both are deployments of one service.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.mesh == other.mesh && self.service == other.service
+    }
+}
+
 impl fmt::Display for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}@{}", self.mesh, self.service, self.deployment)
