@@ -80,6 +80,18 @@ pub enum MessageMode {
     Off,
 }
 
+impl MessageMode {
+    /// Its word, as it is written.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Inbox => "inbox",
+            Self::Off => "off",
+        }
+    }
+}
+
 impl Default for ClientConfig {
     fn default() -> Self {
         Self {

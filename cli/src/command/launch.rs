@@ -73,15 +73,6 @@ fn message_mode(word: &str) -> Result<MessageMode, String> {
     serde_json::from_value(Value::from(word)).map_err(|_| "one of push, inbox, off".to_owned())
 }
 
-/// The word of a mode, as [`message_mode`] takes it.
-fn mode_word(mode: MessageMode) -> &'static str {
-    match mode {
-        MessageMode::Push => "push",
-        MessageMode::Inbox => "inbox",
-        MessageMode::Off => "off",
-    }
-}
-
 /// All that is decided before anything is done.
 struct Launch {
     profile: Profile,
@@ -141,7 +132,7 @@ async fn prepare(context: &Context, args: LaunchArgs) -> Result<Launch, CliError
         display_name: told.display_name.as_deref(),
         role: told.role.as_deref(),
         groups: groups.as_deref(),
-        message_mode: told.message_mode.map(mode_word),
+        message_mode: told.message_mode.map(MessageMode::as_str),
         server: Some(program.as_str()).filter(|_| !is_installed),
     };
     let plan = wish.plan(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));

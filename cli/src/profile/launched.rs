@@ -2,7 +2,8 @@
 //!
 //! Contract: such a directory holds the one mesh that the session is for, with the member's key, and never an owner's
 //! key. What sessions remember, the tools that were kept and the runners that were accepted are the person's own, by
-//! links: a session that is taken up again finds its key, and a runner is not taken for a new one. The directory goes with its session; one whose launcher died is swept by the next launch.
+//! links: a session that is taken up again finds its key, and a runner is not taken for a new one. The directory goes
+//! with its session; one whose launcher died is swept by the next launch.
 
 use std::fs;
 use std::io::ErrorKind;

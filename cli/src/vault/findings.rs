@@ -4,6 +4,7 @@ use protocol::sealed::SealedError;
 use serde::Serialize;
 
 use super::boxes::OwnBox;
+use super::give_again;
 use super::uses::{self, Held, Use};
 use crate::sealing::KeyState;
 use crate::text;
@@ -70,8 +71,7 @@ fn of_entry(entry: &Entry) -> Vec<Finding> {
     let mut older: Vec<String> = entry.uses.iter().filter(|one| one.held == Held::Older).map(Use::place).collect();
     older.dedup();
     if !older.is_empty() {
-        let again = format!("claudemesh vault get {word} | claudemesh vault rotate {word} - --restart");
-        add("older", format!("older than the vault: {}", older.join(", ")), again);
+        add("older", format!("older than the vault: {}", older.join(", ")), give_again(&entry.key));
     }
     found
 }

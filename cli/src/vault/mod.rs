@@ -14,11 +14,17 @@ use crate::client::Mesh;
 use crate::error::CliError;
 use crate::text;
 
+/// The command that gives services what an entry has: its key as a person types it.
+pub(crate) fn give_again(key: &str) -> String {
+    let word = text::shell_word(&text::line(key));
+    format!("claudemesh vault get {word} | claudemesh vault rotate {word} - --restart")
+}
+
 /// Opens an entry: what was altered, and what is older than one that the session has seen, is refused. A newer one is
 /// remembered.
 pub(crate) fn opened(mesh: &Mesh, key: &str, entry: &VaultEntry) -> Result<Opened, CliError> {
     let known = mesh.file.read()?.vault_version(key);
-    let expected = Expected { mesh_id: &mesh.membership.mesh.mesh_id, key, known };
+    let expected = Expected { mesh_id: mesh.id(), key, known };
     let opened = open(entry, &expected, &mesh.member).map_err(|error| {
         CliError::refused(format!("`{}` is not opened: {error}", text::line(key)))
             .hint("somebody altered it or brought an old one back; set it again with a new value")

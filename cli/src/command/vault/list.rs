@@ -11,18 +11,12 @@ use crate::output::table;
 use crate::text;
 use crate::vault::uses::Use;
 
-/// An entry, and who has it.
-struct Row {
-    entry: VaultListing,
-    uses: Vec<Use>,
-}
-
 /// Runs `vault list`.
 pub(super) async fn run(context: &Context) -> Result<(), CliError> {
     let mut mesh = context.mesh(Pushes::Dropped).await?;
     let rows = look::used(&mut mesh).await;
     mesh.close().await;
-    let rows: Vec<Row> = rows?.into_iter().map(|(entry, uses)| Row { entry, uses }).collect();
+    let rows = rows?;
     let documents: Vec<_> = rows.iter().map(document).collect();
     context.printer.result(&json!({ "entries": documents }), |style| {
         if rows.is_empty() {
@@ -33,8 +27,7 @@ pub(super) async fn run(context: &Context) -> Result<(), CliError> {
     })
 }
 
-fn document(row: &Row) -> serde_json::Value {
-    let Row { entry, uses } = row;
+fn document((entry, uses): &(VaultListing, Vec<Use>)) -> serde_json::Value {
     let mut document = json!({ "key": entry.key, "type": entry.entry_type, "updatedAt": entry.updated_at });
     let mut put = |name: &str, value: Option<serde_json::Value>| {
         if let (Some(value), Some(fields)) = (value, document.as_object_mut()) {
@@ -48,8 +41,7 @@ fn document(row: &Row) -> serde_json::Value {
     document
 }
 
-fn cells(row: &Row) -> Vec<String> {
-    let Row { entry, uses } = row;
+fn cells((entry, uses): &(VaultListing, Vec<Use>)) -> Vec<String> {
     let or_nothing = |text: &Option<String>| text.as_deref().map_or_else(|| table::NOTHING.to_owned(), text::line);
     vec![
         text::line(&entry.key),

@@ -20,7 +20,7 @@ mod rotate;
 mod set;
 mod value;
 
-pub(crate) use value::from_file;
+pub(crate) use value::{from_file, one_text};
 
 use clap::{Args, Subcommand};
 use protocol::vault::{Authenticity, Opened};

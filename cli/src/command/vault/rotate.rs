@@ -23,7 +23,7 @@ use crate::error::CliError;
 use crate::output::table;
 use crate::sealing;
 use crate::text;
-use crate::vault::{New, boxes, keep, uses};
+use crate::vault::{New, boxes, give_again, keep, uses};
 use crate::wire::{Catalog, DeployStatus};
 
 /// What the broker says when a member has had its deploys of this minute.
@@ -228,8 +228,7 @@ fn report(context: &Context, args: &RotateArgs, version: u64, outcomes: &[(Strin
         text.push_str(&table::render(style, &["service", "what it has"], rows.collect()));
         text
     })?;
-    let word = text::shell_word(&key);
-    let again = format!("claudemesh vault get {word} | claudemesh vault rotate {word} - --restart");
+    let again = give_again(&args.key);
     let named = |wanted: fn(&Outcome) -> bool| {
         let names = outcomes.iter().filter(|(_, outcome)| wanted(outcome)).map(|(service, _)| text::line(service));
         names.collect::<Vec<_>>().join(", ")

@@ -39,11 +39,8 @@ pub(super) fn read(given: Option<Given>, file: bool, printer: &Printer) -> Resul
         None if file => Err(CliError::usage("the file is not named").hint("name it, or use - for standard input")),
         None => prompt(),
         Some(Given(word)) if word.expose() == STANDARD_INPUT => {
-            let mut plain = bounded(std::io::stdin().lock(), "standard input")?;
-            if !file && plain.last() == Some(&b'\n') {
-                plain.pop();
-            }
-            Ok(plain)
+            let plain = bounded(std::io::stdin().lock(), "standard input")?;
+            Ok(if file { plain } else { one_text(plain) })
         }
         Some(Given(path)) if file => from_file(Path::new(path.expose())),
         Some(Given(word)) => {
@@ -54,6 +51,14 @@ pub(super) fn read(given: Option<Given>, file: bool, printer: &Printer) -> Resul
             Ok(Zeroizing::new(word.expose().as_bytes().to_vec()))
         }
     }
+}
+
+/// The text that a file or a pipe holds: the line break at its end is no part of it.
+pub(crate) fn one_text(mut plain: Zeroizing<Vec<u8>>) -> Zeroizing<Vec<u8>> {
+    if plain.last() == Some(&b'\n') {
+        plain.pop();
+    }
+    plain
 }
 
 /// The value that a file holds.

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::Session;
 use crate::client::{ANSWER_TIMEOUT, Pushes};
-use crate::command::vault::from_file;
+use crate::command::vault::{from_file, one_text};
 use crate::error::CliError;
 use crate::mcp::stdio::Say;
 use crate::text;
@@ -71,16 +71,13 @@ impl VaultSet {
 }
 
 impl Origin {
-    /// The value. Of a text that a file holds, the line break at its end is no part.
+    /// The value.
     fn read(&self, kind: EntryType) -> Result<Zeroizing<Vec<u8>>, CliError> {
         match self {
             Self::File(path) => {
                 is_a_file(path)?;
-                let mut plain = from_file(path)?;
-                if kind == EntryType::Env && plain.last() == Some(&b'\n') {
-                    plain.pop();
-                }
-                Ok(plain)
+                let plain = from_file(path)?;
+                Ok(if kind == EntryType::Env { one_text(plain) } else { plain })
             }
             Self::Variable(name) => match std::env::var(name) {
                 Ok(value) => Ok(Zeroizing::new(value.into_bytes())),
