@@ -6,8 +6,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -79,9 +80,66 @@ pub fn offered(request: &Value) -> Vec<String> {
 /// The results of the calls that the last words of the client hold, as text.
 #[must_use]
 pub fn results(request: &Value) -> Vec<String> {
-    let last = request["messages"].as_array().and_then(|messages| messages.last());
-    let blocks = last.and_then(|message| message["content"].as_array()).into_iter().flatten();
+    results_in(request["messages"].as_array().and_then(|messages| messages.last()))
+}
+
+/// The results of all calls of the conversation so far. Between them stand the words that came unasked.
+#[must_use]
+pub fn all_results(request: &Value) -> Vec<String> {
+    results_in(request["messages"].as_array().into_iter().flatten())
+}
+
+fn results_in<'a>(messages: impl IntoIterator<Item = &'a Value>) -> Vec<String> {
+    let blocks = messages.into_iter().filter_map(|message| message["content"].as_array()).flatten();
     blocks.filter(|block| block["type"] == "tool_result").map(|block| block["content"].to_string()).collect()
+}
+
+/// A place in a script where the model waits for its story: the script's end, and the story's.
+#[must_use]
+pub fn pause() -> (Pause, Resume) {
+    let ((tell, told), (go, goes)) = (mpsc::channel(), mpsc::channel());
+    (Pause { tell, goes }, Resume { told, go })
+}
+
+/// See [`pause`].
+#[derive(Debug)]
+pub struct Pause {
+    tell: mpsc::Sender<String>,
+    goes: mpsc::Receiver<()>,
+}
+
+impl Pause {
+    /// Says what there is so far, and waits. A story that has ended is waited for no more.
+    pub fn wait(&self, so_far: String) {
+        let _ = self.tell.send(so_far);
+        let _ = self.goes.recv();
+    }
+}
+
+/// See [`pause`].
+#[derive(Debug)]
+pub struct Resume {
+    told: mpsc::Receiver<String>,
+    go: mpsc::Sender<()>,
+}
+
+impl Resume {
+    /// Waits until the model has come to its pause; what it said there.
+    ///
+    /// # Panics
+    /// If it does not within that time.
+    #[must_use]
+    pub fn reached(&self, model: &Model, within: Duration) -> String {
+        self.told.recv_timeout(within).unwrap_or_else(|_| panic!("the model never came so far: {:?}", model.requests()))
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// If it is gone.
+    pub fn go_on(&self) {
+        self.go.send(()).expect("the model waits");
+    }
 }
 
 fn serve(stream: TcpStream, script: &Mutex<Script>, seen: &Mutex<Vec<Value>>) -> std::io::Result<()> {

@@ -2,14 +2,12 @@
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use tests::harness::model::{offered, results};
-use tests::harness::{Desk, Mesh, Model, SETTLE, Turn};
+use tests::harness::{Desk, Mesh, SETTLE};
 
 /// For the real client's start with all its servers.
 const CLIENT: Duration = Duration::from_secs(120);
@@ -271,51 +269,6 @@ fn t21_the_real_client_shows_every_entry_connected() {
         let line = said.lines().find(|line| line.starts_with(&format!("mesh:{service}:")));
         assert!(line.is_some_and(|line| line.contains("Connected") && !line.contains("failed")), "{said}");
     }
-}
-
-#[test]
-fn t22_t23_the_real_client_calls_a_service_as_its_own_and_the_broker_may_come_and_go() {
-    let mut mesh = Mesh::start();
-    let desk = Desk::with_client(&mesh);
-    let _ = mesh.deploy_fixture("fix", &["--scope", "mesh"], &[]).ok();
-    let (tell, told) = mpsc::channel();
-    let (go, goes) = mpsc::channel::<()>();
-    let mut turn = 0;
-    let model = Model::start(move |request| {
-        turn += 1;
-        let call = |text: &str| Turn::Call { ending: "__echo".to_owned(), input: json!({ "text": text }) };
-        match turn {
-            1 => call("first-words"),
-            2 => {
-                // The story goes on when the broker is another.
-                let _ = tell.send(results(request));
-                let _ = goes.recv();
-                call("second-words")
-            }
-            _ => Turn::Say(format!("the service said: {}", results(request).join(" "))),
-        }
-    });
-    let words = ["launch", "--quiet", "--", "-p", "go", "--dangerously-skip-permissions"];
-    let mut command = desk.command(&mesh, &words);
-    command.env("ANTHROPIC_BASE_URL", model.url()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().expect("the built program starts");
-    let launcher = child.id();
-    let first = told.recv_timeout(CLIENT);
-    if first.is_err() {
-        kill(pid(&child), Signal::SIGTERM).expect("it runs");
-        panic!("no first call: {:?}; {:?}", child.wait_with_output(), model.requests());
-    }
-    assert!(first.iter().flatten().any(|result| result.contains("first-words")), "{first:?}");
-    let tools = offered(&model.requests()[0]);
-    assert!(tools.contains(&format!("mcp__mesh_fix_{launcher}__echo")), "{tools:?}");
-    mesh.kill_broker();
-    mesh.start_up();
-    mesh.wait_for_status("fix", "running", SETTLE);
-    go.send(()).expect("the model waits");
-    let output = child.wait_with_output().expect("it ends");
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("second-words"), "{output:?}");
-    assert_eq!(desk.entries(), Vec::<String>::new());
 }
 
 #[test]

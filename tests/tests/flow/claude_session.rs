@@ -1,17 +1,14 @@
 //! The Claude Code client itself, in a session that was launched on a machine where nothing was installed: what it may do
 //! in the mesh by its tools, and what comes of it.
 
-use std::fs;
-use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tests::harness::model::offered;
-use tests::harness::{Desk, Mesh, Model, Options, Page, Site, Turn};
+use tests::harness::model::{all_results, offered, pause, results};
+use tests::harness::{Desk, Mesh, Model, Options, Page, SETTLE, Secrets, Site, Turn};
 
 /// For the real client's start with all its servers.
 const CLIENT: Duration = Duration::from_secs(120);
@@ -27,6 +24,11 @@ impl Launched {
     fn start(mut command: Command, model: &Model) -> Self {
         command.env("ANTHROPIC_BASE_URL", model.url()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self(Some(command.spawn().expect("the built program starts")))
+    }
+
+    /// The launcher's process, by which its entries are called.
+    fn launcher(&self) -> u32 {
+        self.0.as_ref().expect("it runs").id()
     }
 
     fn end(mut self) -> Output {
@@ -54,28 +56,53 @@ fn call(tool: &str, input: Value) -> Turn {
     Turn::Call { ending: format!("mcp__claudemesh__{tool}"), input }
 }
 
-/// What all calls of the conversation so far came to. Between them stand the words that came unasked.
-fn results(request: &Value) -> String {
-    let messages = request["messages"].as_array().into_iter().flatten();
-    let blocks = messages.filter_map(|message| message["content"].as_array()).flatten();
-    let results = blocks.filter(|block| block["type"] == "tool_result").map(|block| block["content"].to_string());
-    results.collect::<Vec<_>>().join(" ")
+#[test]
+fn t22_t23_the_real_client_calls_a_service_as_its_own_and_the_broker_may_come_and_go() {
+    let mut mesh = Mesh::start();
+    let desk = Desk::with_client(&mesh);
+    let _ = mesh.deploy_fixture("fix", &["--scope", "mesh"], &[]).ok();
+    let (pause, resume) = pause();
+    let mut turn = 0;
+    let model = Model::start(move |request| {
+        turn += 1;
+        let call = |text: &str| Turn::Call { ending: "__echo".to_owned(), input: json!({ "text": text }) };
+        match turn {
+            1 => call("first-words"),
+            2 => {
+                // The story goes on when the broker is another.
+                pause.wait(results(request).join(" "));
+                call("second-words")
+            }
+            _ => Turn::Say(format!("the service said: {}", results(request).join(" "))),
+        }
+    });
+    let session = Launched::start(launch(&mesh, &desk, &[]), &model);
+    let first = resume.reached(&model, CLIENT);
+    assert!(first.contains("first-words"), "{first}");
+    let tools = offered(&model.requests()[0]);
+    assert!(tools.contains(&format!("mcp__mesh_fix_{}__echo", session.launcher())), "{tools:?}");
+    mesh.kill_broker();
+    mesh.start_up();
+    mesh.wait_for_status("fix", "running", SETTLE);
+    resume.go_on();
+    let output = session.end();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("second-words"), "{output:?}");
+    assert_eq!(desk.entries(), Vec::<String>::new());
 }
 
 #[test]
 fn h42_h43_the_real_client_calls_what_was_deployed_in_mid_session_for_its_group() {
     let mesh = Mesh::start();
     let desk = Desk::with_client(&mesh);
-    let (tell, told) = mpsc::channel();
-    let (go, goes) = mpsc::channel::<()>();
+    let (pause, resume) = pause();
     let mut turn = 0;
     let model = Model::start(move |request| {
         turn += 1;
-        let results = results(request);
+        let results = all_results(request).join(" ");
         if turn == 2 {
             // The story goes on when the service is there.
-            let _ = tell.send(results.clone());
-            let _ = goes.recv();
+            pause.wait(results.clone());
         }
         if results.contains("late-words") || turn > MOST_TURNS {
             return Turn::Say(results);
@@ -87,12 +114,12 @@ fn h42_h43_the_real_client_calls_what_was_deployed_in_mid_session_for_its_group(
         }
     });
     let session = Launched::start(launch(&mesh, &desk, &["--groups", "eng", "--role", "lead"]), &model);
-    let first = told.recv_timeout(CLIENT).unwrap_or_else(|_| panic!("no first call: {:?}", model.requests()));
+    let first = resume.reached(&model, CLIENT);
     assert!(first.contains("(you)") && first.contains("@eng"), "{first}");
     let peers = mesh.cli(&["peers", "--json"]).ok().json();
     assert_eq!(peers["peers"][0]["groups"], json!([{ "name": "eng", "role": "lead" }]), "{peers}");
     let _ = mesh.deploy_fixture("late", &["--scope", "group:eng"], &[]).ok();
-    go.send(()).expect("the model waits");
+    resume.go_on();
     let output = session.end();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("late-words"), "{output:?}");
@@ -105,39 +132,23 @@ fn r1_r2_r3_the_real_client_sees_its_peers_and_its_mesh_and_says_what_it_does() 
     let mesh = Mesh::start();
     let desk = Desk::with_client(&mesh);
     let mut turn = 0;
-    let model = Model::start(move |request| {
+    let model = Model::start(move |_| {
         turn += 1;
         match turn {
             1 => call("set_summary", json!({ "summary": "reads the parser" })),
             2 => call("mesh_info", json!({})),
             3 => call("list_peers", json!({})),
-            _ => Turn::Say(results(request)),
+            _ => Turn::Say("that is all".to_owned()),
         }
     });
     let output = Launched::start(launch(&mesh, &desk, &[]), &model).end();
-    let said = String::from_utf8_lossy(&output.stdout);
-    let info = mesh.cli(&["mesh", "info", "--json"]).ok().json();
-    let slug = info["slug"].as_str().or_else(|| info["mesh"].as_str()).unwrap_or_else(|| panic!("{info}"));
-    // What is listed last has the summary that was said first, at this session's own name.
-    let listed = said.lines().rev().find(|line| line.contains("(you)")).unwrap_or_else(|| panic!("{output:?}"));
-    assert!(listed.contains("reads the parser") && said.contains(slug), "{output:?}");
-}
-
-/// Every file below a directory in which the words stand.
-fn holding(directory: &Path, words: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() && !path.is_symlink() {
-            found.extend(holding(&path, words));
-        } else if path.is_file() {
-            let bytes = fs::read(&path).unwrap_or_default();
-            if bytes.windows(words.len()).any(|window| window == words.as_bytes()) {
-                found.push(path.display().to_string());
-            }
-        }
-    }
-    found
+    let requests = model.requests();
+    let all = requests.last().map(all_results).unwrap_or_default();
+    let [summary, info, peers] = all.as_slice() else { panic!("three results were expected: {all:?}; {output:?}") };
+    assert!(!summary.contains("rror"), "{summary}");
+    let slug = mesh.membership()["slug"].as_str().expect("a slug").to_owned();
+    assert!(info.contains(&format!("Mesh {slug}: ")), "{info}");
+    assert!(peers.contains("(you)") && peers.contains("reads the parser"), "{peers}");
 }
 
 #[test]
@@ -151,7 +162,7 @@ fn the_real_client_keeps_a_secret_that_neither_its_model_nor_the_broker_sees() {
         match turn {
             1 => call("vault_set", json!({ "key": "token", "variable": "THE_TOKEN", "description": "for the robot" })),
             2 => call("vault_list", json!({})),
-            _ => Turn::Say(results(request)),
+            _ => Turn::Say(all_results(request).join(" ")),
         }
     });
     let mut command = launch(&mesh, &desk, &[]);
@@ -162,9 +173,10 @@ fn the_real_client_keeps_a_secret_that_neither_its_model_nor_the_broker_sees() {
     let requests = model.requests();
     assert!(!requests.is_empty() && !json!(requests).to_string().contains(SECRET), "the model was shown it");
     assert_eq!(mesh.cli(&["vault", "get", "token"]).ok().stdout, SECRET);
-    assert_eq!(holding(&mesh.data(), SECRET), Vec::<String>::new(), "the broker has it");
+    let in_data = |name: &str, text: &str| Secrets::of(&[(name, text)]).in_folder(&mesh.data());
+    assert_eq!(in_data("the secret", SECRET), Vec::<String>::new(), "the broker has it");
     assert!(!mesh.logs().contains(SECRET));
-    assert!(!holding(&mesh.data(), "for the robot").is_empty(), "this looks where the entry is");
+    assert!(!in_data("its remark", "for the robot").is_empty(), "this looks where the entry is");
 }
 
 #[test]
@@ -177,19 +189,17 @@ fn the_real_client_watches_a_page_and_reads_what_changed() {
     let site = Site::start();
     site.put("/flip", Page::value("heads"));
     let url = site.url("/flip");
-    let (tell, told) = mpsc::channel();
-    let (go, goes) = mpsc::channel::<()>();
+    let (pause, resume) = pause();
     let mut turn = 0;
     let model = Model::start(move |request| {
         turn += 1;
-        let results = results(request);
+        let results = all_results(request).join(" ");
         let Some(id) = results.split("Watch ID: ").nth(1).and_then(|rest| rest.get(..WATCH_ID)) else {
             let what = json!({ "url": url, "extract": "value", "interval": 0.2, "label": "coin flip" });
             return call("mesh_watch", what);
         };
         if turn == 2 {
-            let _ = tell.send(results.clone());
-            let _ = goes.recv();
+            pause.wait(results.clone());
         }
         if results.contains("is watched no more") || turn > MOST_TURNS {
             Turn::Say(results)
@@ -200,12 +210,12 @@ fn the_real_client_watches_a_page_and_reads_what_changed() {
         }
     });
     let session = Launched::start(launch(&mesh, &desk, &["--message-mode", "inbox"]), &model);
-    let begun = told.recv_timeout(CLIENT).unwrap_or_else(|_| panic!("no watch: {:?}", model.requests()));
+    let begun = resume.reached(&model, CLIENT);
     assert!(begun.contains("Watch ID: w_"), "{begun}");
     site.wait_asked("/flip", 1);
     site.put("/flip", Page::value("tails"));
     site.wait_asked("/flip", 2);
-    go.send(()).expect("the model waits");
+    resume.go_on();
     let output = session.end();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("[WATCH] coin flip: heads → tails") && said.contains("is watched no more"), "{output:?}");

@@ -5,14 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use serde_json::json;
 use tests::harness::mesh::Options;
 use tests::harness::peer::converse;
 use tests::harness::postgres::{Database, Server};
 use tests::harness::relay::{self, Tape};
-use tests::harness::{BOOT, INSTALL, Mesh, Peer, PrivateGit, SETTLE, Secrets, programs};
+use tests::harness::{BOOT, INSTALL, Mesh, Peer, PrivateGit, SETTLE, Secrets};
 
 use super::git::{Repository, node_server};
+use super::sealed::in_clear;
 
 /// What broker and runner know each other by.
 const LINK_TOKEN: &str = "0123456789abcdef0123456789abcdef-scan";
@@ -213,14 +213,8 @@ fn h24_what_an_old_client_says_in_clear_is_found_by_the_scan() {
     let watched = Watched::start(Vec::new(), None);
     let secrets = Secrets::of(&[("what is open", OPEN)]);
     assert_eq!(secrets.in_memory(watched.broker.id()), Vec::<String>::new());
-    let deploy = json!({
-        "type": "mcp_deploy",
-        "server_name": "plain",
-        "source": { "type": "command", "argv": [programs::fixture().to_str().expect("a plain path")] },
-        "config": { "env": { "API_KEY": OPEN } },
-    });
     let membership = watched.mesh.membership();
-    let ended = converse(async { Peer::connect(&membership).await?.settle(deploy).await }).expect("an answer");
+    let ended = converse(async { Peer::connect(&membership).await?.settle(in_clear(OPEN)).await }).expect("an answer");
     assert_eq!(ended["status"], "running", "{ended}");
     watched.has("plain", "API_KEY", OPEN);
     assert!(!secrets.in_memory(watched.broker.id()).is_empty(), "in the broker's memory");

@@ -177,19 +177,23 @@ fn h24_an_entry_that_is_older_than_one_that_was_seen_is_given_to_no_process() {
     assert!(mesh.service("boxed").is_none(), "nothing was sent");
 }
 
+/// As an old client deploys `plain`: what `API_KEY` is, the broker reads.
+pub(super) fn in_clear(value: &str) -> Value {
+    json!({
+        "type": "mcp_deploy",
+        "server_name": "plain",
+        "source": { "type": "command", "argv": [programs::fixture().to_str().expect("a plain path")] },
+        "config": { "env": { "API_KEY": value } },
+    })
+}
+
 #[test]
 fn h24_a_mesh_that_takes_nothing_in_clear_takes_what_is_sealed() {
     let mesh = Mesh::start();
     let _ = mesh.cli(&["mesh", "plain-env", "off"]).ok();
-    let fixture = programs::fixture();
-    let plain = json!({
-        "type": "mcp_deploy",
-        "server_name": "plain",
-        "source": { "type": "command", "argv": [fixture.to_str().expect("a plain path")] },
-        "config": { "env": { "API_KEY": PLANTED } },
-    });
     let membership = mesh.membership();
-    let refused = converse(async { Peer::connect(&membership).await?.ask(plain).await }).expect("an answer");
+    let refused =
+        converse(async { Peer::connect(&membership).await?.ask(in_clear(PLANTED)).await }).expect("an answer");
     assert_eq!(refused["code"], "forbidden", "{refused}");
     assert!(mesh.service("plain").is_none() && !refused.to_string().contains(PLANTED), "{refused}");
     let env = format!("API_KEY={PLANTED}");
