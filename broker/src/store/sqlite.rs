@@ -18,8 +18,10 @@ use super::pool::{CONNECTION_WAIT, READERS, WRITERS};
 const PRAGMAS: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; \
                        PRAGMA synchronous = FULL;";
 /// For the writer: what a burst of messages touches stays in memory (in KiB, taken as it is needed), and the log is
-/// carried over to the file (after so many pages of 4 KiB) when a page was often written twice in between.
-const WRITER_PRAGMAS: &str = "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000;";
+/// carried over to the file (after so many pages of 4 KiB) when a page was often written twice in between. What a statement
+/// may have to take back is kept in memory: ends of deliveries would else write it to a file of their own each time.
+const WRITER_PRAGMAS: &str =
+    "PRAGMA cache_size = -16384; PRAGMA wal_autocheckpoint = 4000; PRAGMA temp_store = MEMORY;";
 /// For readers: a write that strays into a read fails at once.
 const READER_PRAGMAS: &str = "PRAGMA query_only = ON;";
 
