@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use protocol::link::Tool;
 
 use crate::mesh::mail::PresenceId;
+use crate::mesh::roster::LEASE_MS;
 use crate::store::UtcMs;
 
 /// Servers that one member hosts.
@@ -32,8 +33,6 @@ pub const MAX_CALLS_PER_CALLER: usize = 64;
 pub const MAX_CALLS_PER_MEMBER: usize = 256;
 /// Calls of a mesh that wait for hosts.
 pub const MAX_CALLS: usize = 1_024;
-/// How long a host that left is waited for.
-pub const LEASE_MS: i64 = 90_000;
 
 /// A call's id, as its host is told it.
 pub type CallId = String;
