@@ -1,5 +1,5 @@
 //! The same number of frames of the same size through as many sockets, each sent back by a server that does nothing
-//! else: what the machine can do.
+//! else, and one frame that such a server sends on to all other sockets: what the machine can do.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,6 +34,71 @@ pub(crate) async fn measure(sockets: usize, each: usize, bytes: usize) -> Result
     let took = begun.elapsed();
     server.join().map_err(|_| "the echo server panicked")??;
     Ok(took)
+}
+
+/// Starts a server and sends it one frame of `bytes` through the first of so many sockets, again and again; it writes each
+/// to all the others, one after the other. From each send to the last arrival.
+pub(crate) async fn fan_out(sockets: usize, times: usize, bytes: usize) -> Result<Vec<Duration>, String> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(words)?;
+    listener.set_nonblocking(true).map_err(words)?;
+    let port = listener.local_addr().map_err(words)?.port();
+    let server = thread::spawn(move || pass_on(listener, sockets));
+    let mut first = enter(port).await?;
+    let streams = try_join_all((1..sockets).map(|_| enter(port))).await?;
+    let mut others: Vec<_> = streams.into_iter().map(|stream| (stream, BytesMut::new())).collect();
+    let mut found = Vec::with_capacity(times);
+    let mut frame = BytesMut::new();
+    frames::put(Side::Client, Data::Text, &[&vec![b'x'; bytes]], &mut frame);
+    for _ in 0..times {
+        let begun = Instant::now();
+        first.write_all(&frame).await.map_err(words)?;
+        let all = try_join_all(others.iter_mut().map(|(stream, input)| arrival(stream, input)));
+        timeout(DEADLINE, all).await.map_err(|_| format!("no end of the fan-out within {DEADLINE:?}"))??;
+        found.push(begun.elapsed());
+    }
+    drop((first, others));
+    server.join().map_err(|_| "the fan-out server panicked")??;
+    Ok(found)
+}
+
+fn pass_on(listener: std::net::TcpListener, sockets: usize) -> Result<(), String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(words)?;
+    runtime.block_on(async {
+        let listener = TcpListener::from_std(listener).map_err(words)?;
+        let mut streams = Vec::new();
+        for _ in 0..sockets {
+            let (stream, _) = listener.accept().await.map_err(words)?;
+            stream.set_nodelay(true).map_err(words)?;
+            streams.push(accept_async(stream).await.map_err(words)?.into_inner());
+        }
+        let (first, others) = streams.split_first_mut().ok_or("no socket")?;
+        let mut input = BytesMut::new();
+        loop {
+            while let Some(frame) = frames::take(&mut input).map_err(words)? {
+                let Frame::Message(message) = frame else { continue };
+                for stream in &mut *others {
+                    let mut output = BytesMut::new();
+                    frames::put(Side::Server, Data::Text, &[&message], &mut output);
+                    stream.write_all_buf(&mut output).await.map_err(words)?;
+                }
+            }
+            input.reserve(READ_BYTES);
+            if first.read_buf(&mut input).await.map_err(words)? == 0 {
+                return Ok(());
+            }
+        }
+    })
+}
+
+/// Waits for one frame.
+async fn arrival(stream: &mut TcpStream, input: &mut BytesMut) -> Result<(), String> {
+    while frames::take(input).map_err(words)?.is_none() {
+        input.reserve(READ_BYTES.min(4 * 1024));
+        if stream.read_buf(input).await.map_err(words)? == 0 {
+            return Err("the fan-out server ended the connection".to_owned());
+        }
+    }
+    Ok(())
 }
 
 fn serve(listener: std::net::TcpListener, sockets: usize) -> Result<(), String> {
@@ -109,5 +174,10 @@ mod tests {
     #[tokio::test]
     async fn every_frame_comes_back() {
         measure(3, 50, 700).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn every_other_socket_has_each_frame() {
+        assert_eq!(fan_out(4, 3, 700).await.unwrap().len(), 3);
     }
 }

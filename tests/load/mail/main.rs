@@ -9,7 +9,8 @@
 //! is accounted for: one that is missing, twice, out of order or refused ends the run. What the broker does not
 //! look into is made up: ciphertexts, sealed keys, and the signatures of messages.
 //!
-//! The steps: as many frames through a bare echo; a burst of 100 messages a peer; one of 1,000; 500 a second; broadcasts;
+//! The steps: as many frames through a bare echo; a burst of 100 messages a peer; one of 1,000; 500 a second; broadcasts, and
+//! as many frames that a bare server sends to as many sockets;
 //! the first burst again with 100,000 messages waiting for members that are away; 1,000 idle peers, and a SIGKILL of their
 //! broker. `--share N` divides every number of messages.
 //!
@@ -196,10 +197,15 @@ impl Theatre {
         measured.cpu_us = [each(long_cpu, many), each(paced_cpu, few), each(long_cpu + paced_cpu, many + few)];
         eprintln!("long burst: {:?} ms, CPU a message: {:?} µs", measured.long.1, measured.cpu_us);
 
-        for _ in 0..options.repetitions * options.shared(BROADCASTS) {
-            measured.broadcast.push(millis(self.run(stage.broadcast())?));
+        let broadcasts = options.shared(BROADCASTS);
+        for _ in 0..options.repetitions {
+            let bare = echo::fan_out(measured.peers, broadcasts as usize, measured.frame_bytes);
+            measured.fan_out.extend(self.run(bare)?.into_iter().map(millis));
+            for _ in 0..broadcasts {
+                measured.broadcast.push(millis(self.run(stage.broadcast())?));
+            }
         }
-        eprintln!("broadcasts: {:?} ms", measured.broadcast);
+        eprintln!("bare fan-out: {:?} ms, broadcasts: {:?} ms", measured.fan_out, measured.broadcast);
         Ok(())
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Measured {
     pub(crate) long: (u32, Vec<f64>),
     /// Sorted.
     pub(crate) paced_ns: Vec<u64>,
+    /// A frame from a bare server to as many sockets.
+    pub(crate) fan_out: Vec<f64>,
     pub(crate) broadcast: Vec<f64>,
     /// Of the broker for a message of the long burst and of the paced run, and of both together.
     pub(crate) cpu_us: [f64; 3],
@@ -123,6 +125,7 @@ impl Measured {
             "burst": { "each": self.burst.0, "ms": self.burst.1 },
             "long": { "each": self.long.0, "ms": self.long.1 },
             "paced": { "messages": self.paced_ns.len(), "p50_ms": self.paced_ms(0.5), "p99_ms": self.paced_ms(0.99) },
+            "fan_out_ms": self.fan_out,
             "broadcast": { "ms": self.broadcast, "p99_ms": self.broadcast_at(0.99) },
             "cpu_us": { "long": self.cpu_us[0], "paced": self.cpu_us[1], "together": self.cpu_us[2] },
             "backlog": { "waiting": self.backlog.0, "ms": self.backlog.1 },
@@ -135,13 +138,18 @@ impl Measured {
         let mut text = format!("### Messages on {}\n\n{}", name(self.backend), aims(&self.aims()));
         let median = |samples: &[f64]| spread(samples).map_or(f64::NAN, |spread| spread.median);
         let (echo, burst) = (median(&self.echo), median(&self.burst.1));
+        let (fan_out, broadcast) = (median(&self.fan_out), median(&self.broadcast));
         let _ = write!(
             text,
-            "\nA bare echo of as many frames of {} bytes takes {} ms here: the first burst is {} × that. p99 of the \
+            "\nA bare echo of as many frames of {} bytes takes {} ms here: the first burst is {} × that. A bare server that \
+             sends such a frame to {} sockets, one after the other, takes {} ms: a broadcast is {} × that. p99 of the \
              broadcasts' last deliveries: {} ms. CPU a message: {} µs in the long burst, {} µs at 500 a second.\n",
             self.frame_bytes,
             grouped(echo),
             grouped(burst / echo),
+            self.peers - 1,
+            grouped(fan_out),
+            grouped(broadcast / fan_out),
             grouped(self.broadcast_at(0.99)),
             grouped(self.cpu_us[0]),
             grouped(self.cpu_us[1]),
@@ -195,7 +203,8 @@ mod tests {
             burst: (100, vec![900.0, 800.0, 1_100.0]),
             long: (1_000, vec![9_000.0]),
             paced_ns: (0..=1_000).map(|step| step * 4_000).collect(),
-            broadcast: vec![2.0, 2.5, 9.0],
+            fan_out: vec![1.0, 0.5, 0.9],
+            broadcast: vec![2.0, 2.7, 9.0],
             cpu_us: [50.0, 90.0, 55.0],
             backlog: (100_000, vec![900.0, 1_800.0, 1_700.0]),
             idle: Some(Idle {
@@ -223,8 +232,12 @@ mod tests {
     #[test]
     fn the_table_has_each_aim_and_what_has_none() {
         let text = tables(&Machine::look(), &Options::default(), &[measured()]);
-        for words in ["| 100 × 100 messages at once | ≤ 1,000 ms | 900 ms |", "9.00 × that", "at most 120 of them"]
-        {
+        for words in [
+            "| 100 × 100 messages at once | ≤ 1,000 ms | 900 ms |",
+            "burst is 9.00 × that",
+            "broadcast is 3.00 × that",
+            "at most 120 of them",
+        ] {
             assert!(text.contains(words), "{words}: {text}");
         }
         let told = document(&Machine::look(), &Options::default(), &[measured()]);
