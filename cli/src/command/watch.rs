@@ -204,11 +204,16 @@ async fn test(context: &Context, client: &mut Client, watch: Watch) -> Result<()
             Some(status) => format!("answer {status}, {} bytes", answer.bytes),
             None => "no answer".to_owned(),
         };
-        match (&answer.value, &answer.error) {
-            (Some(value), _) => format!("{answered}\n{}", text::block(value)),
-            (None, error) => format!("{answered}\nno value: {}", text::line(error.as_deref().unwrap_or_default())),
+        match &answer.value {
+            Some(value) => format!("{answered}\n{}", text::block(value)),
+            None => answered,
         }
-    })
+    })?;
+    if answer.value.is_some() {
+        return Ok(());
+    }
+    let why = answer.error.as_deref().unwrap_or("the broker does not say why");
+    Err(CliError::failed(format!("no value: {}", text::line(why))).already_documented())
 }
 
 fn every(interval: Seconds) -> String {

@@ -131,6 +131,18 @@ impl Peer {
         }
     }
 
+    /// Says goodbye and waits until the broker has said it too.
+    ///
+    /// # Errors
+    /// The socket's words.
+    pub async fn goodbye(mut self) -> Result<(), String> {
+        self.socket.close(None).await.map_err(|error| error.to_string())?;
+        while let Some(frame) = self.socket.next().await {
+            frame.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     /// The next message that carries this `_reqId`.
     ///
     /// # Errors

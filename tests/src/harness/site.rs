@@ -1,6 +1,7 @@
 //! A web server that says what a story wants: pages that change, pages without end, answers that never come.
 //!
-//! Each connection is one request on a thread of its own. What was asked is noted in order.
+//! Each connection is one request on a thread of its own. What was asked is noted in order. A secure one has a certificate
+//! that nobody signed but itself: whoever is to believe it is told so by [`Site::trusted`].
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -9,6 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tempfile::NamedTempFile;
 
 use super::{SETTLE, wait_until};
 
@@ -117,6 +122,8 @@ struct Shared {
 pub struct Site {
     address: SocketAddr,
     shared: Arc<Shared>,
+    /// Its certificate's file, where it has one.
+    certificate: Option<NamedTempFile>,
 }
 
 impl Default for Site {
@@ -135,20 +142,49 @@ impl Site {
     /// On an address of this machine.
     #[must_use]
     pub fn at(address: IpAddr, port: u16) -> Self {
+        Self::listen(address, port, None)
+    }
+
+    /// Over TLS on a free port of 127.0.0.1, with a certificate for this name or address.
+    #[must_use]
+    pub fn secure(name: &str) -> Self {
+        let own = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
+        let mut file = NamedTempFile::new().expect("a temporary file");
+        file.write_all(own.cert.pem().as_bytes()).expect("a file");
+        let key = PrivatePkcs8KeyDer::from(own.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.expect("the provider has them").with_no_client_auth();
+        let config = builder.with_single_cert(vec![own.cert.der().clone()], key.into()).expect("a key of its own");
+        Self::listen(IpAddr::V4(Ipv4Addr::LOCALHOST), 0, Some((Arc::new(config), file)))
+    }
+
+    fn listen(address: IpAddr, port: u16, tls: Option<(Arc<ServerConfig>, NamedTempFile)>) -> Self {
         let listener = TcpListener::bind((address, port)).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let shared = Arc::new(Shared::default());
         let serving = Arc::clone(&shared);
+        let (config, certificate) = tls.unzip();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if serving.over.load(Ordering::Acquire) {
                     return;
                 }
-                let shared = Arc::clone(&serving);
-                thread::spawn(move || serve(&stream, &shared));
+                let (shared, config) = (Arc::clone(&serving), config.clone());
+                thread::spawn(move || converse(&stream, config, &shared));
             }
         });
-        Self { address, shared }
+        Self { address, shared, certificate }
+    }
+
+    /// What a program needs in its environment to believe a secure one.
+    ///
+    /// # Panics
+    /// Without a certificate.
+    #[must_use]
+    pub fn trusted(&self) -> (String, String) {
+        let file = self.certificate.as_ref().expect("a secure site");
+        ("SSL_CERT_FILE".to_owned(), file.path().to_str().expect("a plain path").to_owned())
     }
 
     /// Its port.
@@ -160,7 +196,8 @@ impl Site {
     /// The URL of a path.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
     }
 
     /// From now on this path says this.
@@ -200,9 +237,22 @@ impl Drop for Site {
     }
 }
 
-fn serve(mut stream: &TcpStream, shared: &Shared) {
+fn converse(stream: &TcpStream, tls: Option<Arc<ServerConfig>>, shared: &Shared) {
     let _ = stream.set_read_timeout(Some(READ_WITHIN));
-    let Some(asked) = head(stream) else { return };
+    match tls.map(ServerConnection::new) {
+        None => serve(stream, shared),
+        Some(session) => {
+            let mut secured = StreamOwned::new(session.expect("the configuration is whole"), stream);
+            serve(&mut secured, shared);
+            secured.conn.send_close_notify();
+            let _ = secured.flush();
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+}
+
+fn serve(mut stream: impl Read + Write, shared: &Shared) {
+    let Some(asked) = head(&mut stream) else { return };
     let path = asked.path.split('?').next().unwrap_or_default().to_owned();
     shared.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked.clone());
     let says = shared.pages.lock().unwrap_or_else(PoisonError::into_inner).get(&path).cloned();
@@ -236,10 +286,9 @@ fn serve(mut stream: &TcpStream, shared: &Shared) {
             }
         }
     }
-    let _ = stream.shutdown(Shutdown::Both);
 }
 
-fn head(mut stream: &TcpStream) -> Option<Asked> {
+fn head(stream: &mut impl Read) -> Option<Asked> {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0];

@@ -5,14 +5,22 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::harness::peer::{Peer, converse};
-use tests::harness::{Client, Member, Mesh, Options, Owner, Page, SETTLE, Session, Site};
+use tests::harness::{Client, Member, Mesh, Options, Owner, Page, SETTLE, Session, Site, scaled};
 use tokio::time::timeout;
+
+/// A session's lease is over after 90 s, and a while is a machine's that does more than this.
+const BEYOND_THE_LEASE: Duration = Duration::from_secs(120);
 
 /// A mesh whose watches may look at this machine, and often.
 fn mesh() -> Mesh {
-    let variable = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    let variables =
-        vec![variable("CLAUDEMESH_WATCH_ALLOW", "127.0.0.1"), variable("CLAUDEMESH_WATCH_MIN_INTERVAL_MS", "100")];
+    mesh_with(Vec::new())
+}
+
+/// The same with more in its environment.
+fn mesh_with(mut variables: Vec<(String, String)>) -> Mesh {
+    for (name, value) in [("CLAUDEMESH_WATCH_ALLOW", "127.0.0.1"), ("CLAUDEMESH_WATCH_MIN_INTERVAL_MS", "100")] {
+        variables.push((name.to_owned(), value.to_owned()));
+    }
     Mesh::with(Options { variables, ..Options::default() })
 }
 
@@ -164,8 +172,10 @@ fn t29_t30_many_changes_come_in_order_each_once_and_end_with_the_watch() {
     assert_eq!(row(&mesh, &other), Value::Null);
 }
 
+/// In full the socket drops, and its owner is back after its lease is over; else it says goodbye, which ends the lease.
 #[test]
 fn t32_what_changed_while_its_owner_was_gone_is_there_when_it_comes_back() {
+    let in_full = scaled(1, 0) == 1;
     let mesh = mesh();
     let site = Site::start();
     site.put("/n", Page::value("a"));
@@ -173,11 +183,17 @@ fn t32_what_changed_while_its_owner_was_gone_is_there_when_it_comes_back() {
     let watch = json!({ "type": "watch", "url": site.url("/n"), "extract": "value", "interval": 0.1 });
     converse(async {
         let mut peer = old(&mesh, &crew[0]).await?;
-        peer.ask(watch).await
+        peer.ask(watch).await?;
+        if in_full {
+            return Ok(());
+        }
+        peer.goodbye().await
     })
     .unwrap();
-    // A socket that drops is expected back; a removal of its session is not waited for here: its mailbox is the member's.
-    site.wait_asked("/n", 2);
+    mesh.wait("its owner to be away", BEYOND_THE_LEASE, || {
+        let listed = mesh.cli(&["peers", "--json"]).ok().json();
+        if listed["peers"] == json!([]) { Ok(()) } else { Err(listed.to_string()) }
+    });
     site.put("/n", Page::value("b"));
     site.wait_asked("/n", 2);
     let back = converse(async {
@@ -186,6 +202,40 @@ fn t32_what_changed_while_its_owner_was_gone_is_there_when_it_comes_back() {
     });
     let push = back.unwrap_or_else(|error| panic!("{error}\n{}", mesh.logs()));
     assert_eq!((&push["eventData"]["newValue"], &push["subtype"]), (&json!("b"), &json!("system")));
+}
+
+/// A certificate is believed when the machine's authorities are, or those that `SSL_CERT_FILE` names, and when it is for
+/// the host that was asked for.
+#[test]
+fn h39_over_tls_a_page_is_watched_when_its_server_is_who_it_says_and_else_it_is_told_why() {
+    let (good, misnamed) = (Site::secure("127.0.0.1"), Site::secure("elsewhere.example"));
+    for site in [&good, &misnamed] {
+        site.put("/n", Page::value("a"));
+    }
+    let unknown = mesh();
+    let refused = unknown.cli(&["watch", "test", &good.url("/n"), "--extract", "value"]);
+    assert!(refused.code != Some(0) && refused.said().contains("UnknownIssuer"), "{}", refused.said());
+    let _failing = add(&unknown, &[&good.url("/n"), "--extract", "value", "--label", "shop"]);
+    let said = inbox(&unknown);
+    assert!(said.starts_with("[WATCH] shop: failing: ") && said.contains("UnknownIssuer"), "{said}");
+    assert_eq!(good.asked("/n").len(), 0, "nothing is asked of a server that is not believed");
+
+    let mesh = mesh_with(vec![good.trusted()]);
+    let id = add(&mesh, &[&good.url("/n"), "--extract", "value", "--label", "shop"]);
+    wait_for_value(&mesh, &id, "a");
+    good.put("/n", Page::value("b"));
+    assert_eq!(inbox(&mesh).trim(), "[WATCH] shop: a → b");
+    let site = Site::start();
+    site.put("/n", Page::value("c"));
+    good.put("/n", Page::redirect(&site.url("/n")));
+    let said = inbox(&mesh);
+    assert!(said.starts_with("[WATCH] shop: failing: ") && said.contains("from https to http"), "{said}");
+    assert_eq!(site.asked("/n").len(), 0, "what was secure does not go on in the open");
+
+    let mesh = mesh_with(vec![misnamed.trusted()]);
+    let refused = mesh.cli(&["watch", "test", &misnamed.url("/n"), "--extract", "value"]);
+    assert!(refused.code != Some(0) && refused.said().contains("not valid for name"), "{}", refused.said());
+    assert_eq!(misnamed.asked("/n").len(), 0);
 }
 
 #[test]
@@ -207,6 +257,9 @@ fn h45_what_is_wrong_is_said_in_a_line() {
     }
     let tested = mesh.cli(&["watch", "test", &url, "--extract", "value"]).ok().said();
     assert!(tested.contains("answer 200") && tested.contains('x'), "{tested}");
+    let tested = mesh.cli(&["watch", "test", &url, "--extract", "other", "--json"]);
+    assert_eq!((tested.code, &tested.json()["status"]), (Some(1), &json!(200)), "{}", tested.said());
+    assert!(tested.stderr.contains("no value: "), "{}", tested.said());
 }
 
 #[test]
