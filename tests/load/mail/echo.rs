@@ -18,11 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Starts the server, sends `each` frames of `bytes` through each of so many sockets at once, and waits for all of them.
 pub(crate) async fn measure(sockets: usize, each: usize, bytes: usize) -> Result<Duration, String> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(words)?;
-    listener.set_nonblocking(true).map_err(words)?;
-    let port = listener.local_addr().map_err(words)?.port();
-    // A thread of its own, as a broker is a process of its own. It ends with the last socket.
-    let server = thread::spawn(move || serve(listener, sockets));
+    let (port, server) = start(move |listener| serve(listener, sockets))?;
     let streams = try_join_all((0..sockets).map(|_| enter(port))).await?;
     let mut burst = BytesMut::new();
     let payload = vec![b'x'; bytes];
@@ -32,17 +28,14 @@ pub(crate) async fn measure(sockets: usize, each: usize, bytes: usize) -> Result
     let all = try_join_all(streams.into_iter().map(|stream| exchange(stream, &burst, each)));
     timeout(DEADLINE, all).await.map_err(|_| format!("no end of the echo within {DEADLINE:?}"))??;
     let took = begun.elapsed();
-    server.join().map_err(|_| "the echo server panicked")??;
+    ended(server)?;
     Ok(took)
 }
 
 /// Starts a server and sends it one frame of `bytes` through the first of so many sockets, again and again; it writes each
 /// to all the others, one after the other. From each send to the last arrival.
 pub(crate) async fn fan_out(sockets: usize, times: usize, bytes: usize) -> Result<Vec<Duration>, String> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(words)?;
-    listener.set_nonblocking(true).map_err(words)?;
-    let port = listener.local_addr().map_err(words)?.port();
-    let server = thread::spawn(move || pass_on(listener, sockets));
+    let (port, server) = start(move |listener| pass_on(listener, sockets))?;
     let mut first = enter(port).await?;
     let streams = try_join_all((1..sockets).map(|_| enter(port))).await?;
     let mut others: Vec<_> = streams.into_iter().map(|stream| (stream, BytesMut::new())).collect();
@@ -57,37 +50,60 @@ pub(crate) async fn fan_out(sockets: usize, times: usize, bytes: usize) -> Resul
         found.push(begun.elapsed());
     }
     drop((first, others));
-    server.join().map_err(|_| "the fan-out server panicked")??;
+    ended(server)?;
     Ok(found)
 }
 
-fn pass_on(listener: std::net::TcpListener, sockets: usize) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(words)?;
-    runtime.block_on(async {
-        let listener = TcpListener::from_std(listener).map_err(words)?;
-        let mut streams = Vec::new();
-        for _ in 0..sockets {
-            let (stream, _) = listener.accept().await.map_err(words)?;
-            stream.set_nodelay(true).map_err(words)?;
-            streams.push(accept_async(stream).await.map_err(words)?.into_inner());
-        }
-        let (first, others) = streams.split_first_mut().ok_or("no socket")?;
-        let mut input = BytesMut::new();
-        loop {
-            while let Some(frame) = frames::take(&mut input).map_err(words)? {
-                let Frame::Message(message) = frame else { continue };
+type Server = thread::JoinHandle<Result<(), String>>;
+
+/// Serves on a free port, on a thread of its own as a broker is a process of its own. It ends with the last socket.
+fn start<S>(serve: impl FnOnce(TcpListener) -> S + Send + 'static) -> Result<(u16, Server), String>
+where
+    S: Future<Output = Result<(), String>>,
+{
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(words)?;
+    listener.set_nonblocking(true).map_err(words)?;
+    let port = listener.local_addr().map_err(words)?.port();
+    let server = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(words)?;
+        runtime.block_on(async { serve(TcpListener::from_std(listener).map_err(words)?).await })
+    });
+    Ok((port, server))
+}
+
+fn ended(server: Server) -> Result<(), String> {
+    server.join().map_err(|_| "the bare server panicked")?
+}
+
+/// Accepts a socket that becomes a WebSocket. Nothing is lost with the library's buffer: a client waits for the handshake.
+async fn greeted(stream: TcpStream) -> Result<TcpStream, String> {
+    stream.set_nodelay(true).map_err(words)?;
+    Ok(accept_async(stream).await.map_err(words)?.into_inner())
+}
+
+async fn pass_on(listener: TcpListener, sockets: usize) -> Result<(), String> {
+    let mut streams = Vec::new();
+    for _ in 0..sockets {
+        let (stream, _) = listener.accept().await.map_err(words)?;
+        streams.push(greeted(stream).await?);
+    }
+    let (first, others) = streams.split_first_mut().ok_or("no socket")?;
+    let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
+    loop {
+        while let Some(frame) = frames::take(&mut input).map_err(words)? {
+            if let Frame::Message(message) = frame {
+                frames::put(Side::Server, Data::Text, &[&message], &mut output);
                 for stream in &mut *others {
-                    let mut output = BytesMut::new();
-                    frames::put(Side::Server, Data::Text, &[&message], &mut output);
-                    stream.write_all_buf(&mut output).await.map_err(words)?;
+                    stream.write_all(&output).await.map_err(words)?;
                 }
-            }
-            input.reserve(READ_BYTES);
-            if first.read_buf(&mut input).await.map_err(words)? == 0 {
-                return Ok(());
+                output.clear();
             }
         }
-    })
+        input.reserve(READ_BYTES);
+        if first.read_buf(&mut input).await.map_err(words)? == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Waits for one frame.
@@ -101,26 +117,20 @@ async fn arrival(stream: &mut TcpStream, input: &mut BytesMut) -> Result<(), Str
     Ok(())
 }
 
-fn serve(listener: std::net::TcpListener, sockets: usize) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(words)?;
-    runtime.block_on(async {
-        let listener = TcpListener::from_std(listener).map_err(words)?;
-        let mut served = tokio::task::JoinSet::new();
-        for _ in 0..sockets {
-            let (stream, _) = listener.accept().await.map_err(words)?;
-            served.spawn(answer(stream));
-        }
-        while let Some(ended) = served.join_next().await {
-            ended.map_err(words)??;
-        }
-        Ok(())
-    })
+async fn serve(listener: TcpListener, sockets: usize) -> Result<(), String> {
+    let mut served = tokio::task::JoinSet::new();
+    for _ in 0..sockets {
+        let (stream, _) = listener.accept().await.map_err(words)?;
+        served.spawn(answer(stream));
+    }
+    while let Some(ended) = served.join_next().await {
+        ended.map_err(words)??;
+    }
+    Ok(())
 }
 
 async fn answer(stream: TcpStream) -> Result<(), String> {
-    stream.set_nodelay(true).map_err(words)?;
-    // Nothing is lost with the library's buffer: a client waits for the handshake.
-    let mut stream = accept_async(stream).await.map_err(words)?.into_inner();
+    let mut stream = greeted(stream).await?;
     let (mut input, mut output) = (BytesMut::new(), BytesMut::new());
     loop {
         while let Some(frame) = frames::take(&mut input).map_err(words)? {

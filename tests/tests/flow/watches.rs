@@ -8,7 +8,7 @@ use tests::harness::peer::{Peer, converse};
 use tests::harness::{Client, Member, Mesh, Options, Owner, Page, SETTLE, Session, Site, scaled};
 use tokio::time::timeout;
 
-/// A session's lease is over after 90 s, and a while is a machine's that does more than this.
+/// Longest wait for the end of a session's lease, which is 90 s.
 const BEYOND_THE_LEASE: Duration = Duration::from_secs(120);
 
 /// A mesh whose watches may look at this machine, and often.
